@@ -1,0 +1,47 @@
+"""Every refusal Lockstep can make. Each carries an exit code for the command line.
+
+``UsageError`` (exit code 2): the request cannot be carried out as given.
+``UndecidedError`` (exit code 3): the request is fine, but the engine cannot decide; it never guesses.
+``CertificateError`` (exit code 1 of ``lockstep check``): a claim that does not hold, with all reasons.
+"""
+
+from __future__ import annotations
+
+
+class LockstepError(Exception):
+    """Base class of every error that Lockstep raises on purpose."""
+
+    exit_code = 2
+
+
+class UsageError(LockstepError, ValueError):
+    """What was given cannot be used; the message says what, where, why and what to do."""
+
+
+class UndecidedError(LockstepError, RuntimeError):
+    """The engine cannot decide; the message says which op or value, where, and what to do."""
+
+    exit_code = 3
+
+
+class MissingRuleError(UndecidedError):
+    """One or more ATen ops have no rule over the finite field."""
+
+
+class ControlFlowError(UndecidedError):
+    """Python control flow (or an index) depends on the value of a float."""
+
+
+class NonFiniteError(UndecidedError):
+    """A parameter or buffer holds NaN or infinity."""
+
+
+class CertificateError(LockstepError, ValueError):
+    """A certificate was refused. ``reasons`` lists every reason, not only the first."""
+
+    exit_code = 1
+
+    def __init__(self, reasons: list[str] | tuple[str, ...]) -> None:
+        self.reasons = tuple(reasons)
+        lines = "\n".join(f"  {n}. {reason}" for n, reason in enumerate(self.reasons, 1))
+        super().__init__(f"certificate refused for {len(self.reasons)} reason(s):\n{lines}")

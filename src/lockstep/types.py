@@ -1,0 +1,171 @@
+"""Frozen values that pass between stages. They hold results and know how to print them; no logic.
+
+Shape letters, used alike in code and docs: ``N`` batch, ``T`` time or token, ``C`` channel,
+``H, W`` height and width, ``E`` embedding, ``U`` units of a layer, ``O`` outputs, ``I`` inputs.
+
+Classes are stored; "the class of unit i" is derived, so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+Classes = tuple[tuple[int, ...], ...]
+Update = Literal["any", "additive"]
+Kind = Literal["twin", "mirror", "balanced", "module"]
+Verdict = Literal["locked", "mirror", "separates"]
+Direction = Literal["forward", "backward", "none"]
+
+LOCKING_CODES = ("LS001", "LS002", "LS003", "LS004", "LS005")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Units of one layer and the classes they can never leave.
+
+    ``classes`` partitions ``range(width)``: twins (and, for additive updates, balanced units) share a
+    class; singletons are included; each class ascends and classes are ordered by their first unit.
+    ``history`` holds ``(step, direction, classes)`` from the start up to the fixed pattern: the
+    partition by activations (``"forward"``) and by gradients (``"backward"``) at each symbolic step.
+
+    >>> Layer("0", 3, ((0, 2), (1,))).effective_width
+    2
+    """
+
+    name: str
+    width: int
+    classes: Classes
+    history: tuple[tuple[int, Direction, Classes], ...] = ()
+
+    @property
+    def effective_width(self) -> int:
+        """Number of classes: how many different functions the layer can ever compute."""
+        return len(self.classes)
+
+    def class_of(self, unit: int) -> tuple[int, ...]:
+        """The class that holds ``unit``."""
+        return next(members for members in self.classes if unit in members)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units, or modules, that are locked to one another for ever.
+
+    ``where`` is a layer's name, or for ``kind="module"`` the tuple of module paths; ``units`` are
+    indices into the layer (or into ``where``). Of a mirror group, ``signs`` says who is whose negative.
+    """
+
+    kind: Kind
+    where: str | tuple[str, ...]
+    units: tuple[int, ...]
+    signs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Entries of a parameter whose gradient is identically zero at every step.
+
+    ``indices`` are index tuples into the parameter; at most ``Frozen.SHOWN`` are kept, ``count`` counts all.
+    """
+
+    parameter: str
+    count: int
+    total: int
+    indices: tuple[tuple[int, ...], ...] = ()
+
+    SHOWN = 4096
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: a code (``lockstep rule CODE`` explains it), a place, a message, a cure."""
+
+    code: str
+    where: str
+    message: str
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why two units stay equal, or what separates them.
+
+    ``step`` is the number of symbolic steps after which they differ (0: they differ as initialised);
+    ``direction`` says whether activations (``"forward"``) or gradients (``"backward"``) differ first.
+    """
+
+    verdict: Verdict
+    step: int | None
+    direction: Direction
+    because: str
+
+    def __str__(self) -> str:
+        when = "" if self.step is None else f" at step {self.step} ({self.direction})"
+        return f"{self.verdict}{when}: {self.because}"
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What the certificate takes for granted; printed with every verdict.
+
+    ``optimizer`` names the class ("any elementwise optimizer" if none was given), ``loss`` the loss
+    ("any loss of the outputs"), ``data`` is ``"any"`` or ``"given"``, ``mode`` ``"train"`` or ``"eval"``,
+    ``noise`` the modules that draw noise, ``notes`` free sentences.
+    """
+
+    update: Update
+    optimizer: str
+    loss: str
+    data: str
+    mode: str
+    noise: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How the verdict was reached, and how sure it is.
+
+    ``lanes`` are the independent runs as ``(prime, seed)``; ``steps`` the symbolic steps until the
+    pattern was fixed; ``degree`` the largest syntactic degree of a compared polynomial; ``claims`` how many
+    equalities and zeros are claimed; ``bound`` = claims * (degree / prime)^lanes (Schwartz-Zippel).
+    """
+
+    lanes: tuple[tuple[int, int], ...]
+    steps: int
+    degree: int
+    claims: int
+    bound: float
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The result of :func:`lockstep.audit`. Printable, JSON round trip, HTML in notebooks.
+
+    ``layers`` maps a layer's name to its :class:`Layer`; ``locked`` lists groups of units and of modules;
+    ``digest`` is the SHA-256 of names, shapes, dtypes and bytes of parameters and buffers;
+    ``inputs`` are the example's tensors as ``(name, dtype, shape)``; ``parameters`` counts scalar entries;
+    ``because`` maps a layer's name to the sentence why its forward twins separate.
+    ``explainer(layer, i, j)`` looks the deciding entries up in the live model; it does not survive JSON.
+    """
+
+    layers: dict[str, Layer]
+    locked: tuple[Group, ...]
+    frozen: tuple[Frozen, ...]
+    findings: tuple[Finding, ...]
+    assumptions: Assumptions
+    evidence: Evidence
+    digest: str
+    model: str = ""
+    inputs: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
+    parameters: int = 0
+    because: dict[str, str] = field(default_factory=dict)
+    explainer: Callable[[str, int, int], str] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """True when no finding locks or freezes anything (codes LS001 to LS005)."""
+        return not any(finding.code in LOCKING_CODES for finding in self.findings)
