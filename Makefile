@@ -1,0 +1,52 @@
+# What can be done here. PYTHON and TORCH may be set: make venv PYTHON=python3.12 TORCH=2.13.0
+TORCH  ?= 2.13.0
+PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python3)
+BIN    := .venv/bin
+READY  := .venv/.ready
+# What `make wheel-test` leaves out, as a pytest marker expression.
+WHEEL  ?= not slow
+
+.PHONY: venv demo test check wheel-test bench clean
+
+venv: $(READY)
+
+# torch first and pinned: a resolver left alone would pick another build of it.
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q torch==$(TORCH)
+	$(BIN)/python -m pip install -q -e '.[test,dev,transformers,keras,plots]' torch==$(TORCH)
+	touch $@
+
+demo: venv
+	$(BIN)/python examples/demo.py
+
+# Style and types: seconds. They gate the tests.
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# The tests against the built wheel, from an empty folder. The fresh venv borrows the third-party
+# packages of .venv through a .pth file; .pth files of a borrowed folder are not read, so the
+# editable install, and with it src/, is out of reach. conftest.py checks that again.
+wheel-test: venv
+	@set -eu; root="$$PWD"; tmp="$$(mktemp -d)"; trap 'rm -rf "$$tmp"' EXIT; \
+	"$$root/$(BIN)/python" -m build --wheel --no-isolation --outdir "$$tmp/dist" . >"$$tmp/build.log" 2>&1 \
+	  || { cat "$$tmp/build.log"; exit 1; }; \
+	"$$root/$(BIN)/python" -m venv --without-pip "$$tmp/venv"; \
+	site="import sysconfig; print(sysconfig.get_path('purelib'))"; \
+	"$$root/$(BIN)/python" -c "$$site" > "$$tmp/borrowed.pth"; \
+	mv "$$tmp/borrowed.pth" "$$("$$tmp/venv/bin/python" -c "$$site")/"; \
+	"$$tmp/venv/bin/python" -m pip install -q --no-index --no-deps --force-reinstall "$$tmp"/dist/*.whl; \
+	mkdir "$$tmp/empty"; cd "$$tmp/empty"; \
+	LOCKSTEP_MUST_COME_FROM="$$tmp/venv" "$$tmp/venv/bin/python" -m pytest -q -p no:cacheprovider \
+	  -c "$$root/pyproject.toml" --rootdir "$$root" -m "$(WHEEL)" "$$root/tests"
+
+bench: venv
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
