@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 Classes = tuple[tuple[int, ...], ...]
 Update = Literal["any", "additive"]
@@ -48,6 +51,12 @@ class Layer:
         """The class that holds ``unit``."""
         return next(members for members in self.classes if unit in members)
 
+    def __str__(self) -> str:
+        """One line: ``0: 1 of 2 {0, 1}``."""
+        from lockstep.report.shorten import tied
+
+        return f"{self.name}: {self.effective_width} of {self.width} {tied(self)}".rstrip()
+
 
 @dataclass(frozen=True)
 class Group:
@@ -61,6 +70,15 @@ class Group:
     where: str | tuple[str, ...]
     units: tuple[int, ...]
     signs: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        """One line: ``twin in 0: {0, 1}``, ``mirror in 0: {+0, -1}``, ``module: a = b``."""
+        if not isinstance(self.where, str):
+            return "module: " + " = ".join(self.where[unit] for unit in self.units)
+        signs = self.signs or (0,) * len(self.units)
+        marks = {-1: "-", 0: "", 1: "+"}
+        units = (f"{marks[sign]}{unit}" for unit, sign in zip(self.units, signs, strict=True))
+        return f"{self.kind} in {self.where}: {{{', '.join(units)}}}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,10 @@ class Frozen:
 
     SHOWN = 4096
 
+    def __str__(self) -> str:
+        """One line: ``0.bias: 2 of 2 entries frozen``."""
+        return f"{self.parameter}: {self.count} of {self.total} entries frozen"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -86,6 +108,11 @@ class Finding:
     where: str
     message: str
     cure: str = ""
+
+    def __str__(self) -> str:
+        """One line, as linters print it: ``LS001 0: message (cure)``."""
+        cure = f" ({self.cure})" if self.cure else ""
+        return f"{self.code} {self.where}: {self.message}{cure}"
 
 
 @dataclass(frozen=True)
@@ -123,6 +150,12 @@ class Assumptions:
     noise: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """The sentence printed under every verdict."""
+        from lockstep.report.text import assumptions_line
+
+        return assumptions_line(self)
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -139,6 +172,12 @@ class Evidence:
     claims: int
     bound: float
     seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """The sentence printed under every verdict."""
+        from lockstep.report.text import evidence_line
+
+        return evidence_line(self)
 
 
 @dataclass(frozen=True)
@@ -169,3 +208,48 @@ class Audit:
     def ok(self) -> bool:
         """True when no finding locks or freezes anything (codes LS001 to LS005)."""
         return not any(finding.code in LOCKING_CODES for finding in self.findings)
+
+    def reason(self, layer: str, i: int, j: int) -> Reason:
+        """Why units ``i`` and ``j`` of ``layer`` can never differentiate, or what separates them.
+
+        >>> audit = Audit({"0": Layer("0", 2, ((0, 1),))}, (), (), (),
+        ...               Assumptions("any", "SGD", "any loss", "any", "train"),
+        ...               Evidence((), 1, 1, 0, 0.0), "")
+        >>> audit.reason("0", 0, 1).verdict
+        'locked'
+        """
+        # Here and below: rendering is imported on use, so that an audit alone stays light.
+        from lockstep.report.reasons import reason
+
+        return reason(self, layer, i, j)
+
+    def to_json(self) -> str:
+        """The certificate as JSON; ``Audit.from_json`` reads it back to an equal value."""
+        from lockstep.certificate.claim import to_json
+
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Audit:
+        """Read a certificate; ``CertificateError`` lists everything wrong with its form."""
+        from lockstep.certificate.claim import from_json
+
+        return from_json(text)
+
+    def __rich__(self) -> RenderableType:
+        """What ``rich.print(audit)`` and the terminal show."""
+        from lockstep.report.text import render
+
+        return render(self)
+
+    def __str__(self) -> str:
+        """The terminal's table as plain text."""
+        from lockstep.report.text import plain
+
+        return plain(self)
+
+    def _repr_html_(self) -> str:
+        """The picture and the findings, in a notebook."""
+        from lockstep.report.html import fragment
+
+        return fragment(self)

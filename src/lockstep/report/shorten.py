@@ -1,0 +1,65 @@
+"""Long lists of units and of findings, in the space a reader has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lockstep.types import Finding, Layer
+
+
+def ranges(units: Iterable[int], most: int = 8) -> str:
+    """Ascending indices with runs of three and more joined.
+
+    >>> ranges([0, 1, 2, 3, 7, 9, 10])
+    '0-3, 7, 9, 10'
+    """
+    runs: list[list[int]] = []
+    for unit in units:
+        if runs and unit == runs[-1][-1] + 1:
+            runs[-1].append(unit)
+        else:
+            runs.append([unit])
+    parts: list[str] = []
+    for run in runs:
+        parts += [f"{run[0]}-{run[-1]}"] if len(run) > 2 else [str(unit) for unit in run]
+    hidden = len(parts) - most
+    return ", ".join(parts[:most]) + (f", +{hidden}" if hidden > 0 else "")
+
+
+def tied(layer: Layer, most: int = 4) -> str:
+    """The classes of two and more units: ``{0, 1} {4-9} +2 more``; empty when all are apart.
+
+    >>> tied(Layer("0", 5, ((0, 3), (1,), (2,), (4,))))
+    '{0, 3}'
+    """
+    classes = [members for members in layer.classes if len(members) > 1]
+    shown = " ".join("{" + ranges(members) + "}" for members in classes[:most])
+    hidden = len(classes) - most
+    return shown + (f" +{hidden} more" if hidden > 0 else "")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Findings that say the same of several places: twelve key biases are one thing to read."""
+
+    code: str
+    places: tuple[str, ...]
+    message: str
+    cure: str
+
+
+def entries(findings: Sequence[Finding]) -> list[Entry]:
+    """Findings in order of code, those with the same message and cure joined.
+
+    >>> entries([Finding("LS004", "a", "m"), Finding("LS004", "b", "m")])[0].places
+    ('a', 'b')
+    """
+    places: dict[tuple[str, str, str], list[str]] = {}
+    for finding in findings:
+        places.setdefault((finding.code, finding.message, finding.cure), []).append(finding.where)
+    joined = [
+        Entry(code, tuple(dict.fromkeys(where)), message, cure)
+        for (code, message, cure), where in places.items()
+    ]
+    return sorted(joined, key=lambda entry: entry.code)  # stable: places keep the model's order
