@@ -1,0 +1,6 @@
+"""Stage 5. In: a model, data, a loss, a weight. Out: its gradient as a chain of factors, and experiments."""
+
+from lockstep.explain.derivation import Derivation, Factor, Term
+from lockstep.explain.derive import explain
+
+__all__ = ["Derivation", "Factor", "Term", "explain"]

@@ -1,0 +1,219 @@
+"""Runs the user's model as a guest: float64 copies go in through ``functional_call``.
+
+Weights, buffers, grads, mode and hooks of the model are never written; the random state is restored.
+The whole computation is repeated in float64, so that a product of factors can be held against
+autograd's gradient to a relative 1e-6 whatever the dtype of the model.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lockstep.errors import UsageError
+from lockstep.explain.tape import Recorder, Tape, tensors_in
+
+Loss = Callable[..., torch.Tensor]
+
+
+@dataclass(eq=False)
+class Run:
+    """One forward pass: the copies of the parameters that were used, its tape, outputs and J."""
+
+    parameters: dict[str, torch.Tensor]
+    inputs: tuple[torch.Tensor, ...]
+    tape: Tape
+    output: Any
+    target: Any
+    J: torch.Tensor
+
+
+@contextmanager
+def as_guest() -> Iterator[None]:
+    """Gradients on, float64 by default, no kernel that skips autograd; everything is put back after."""
+    dtype, state, python = torch.get_default_dtype(), torch.get_rng_state(), random.getstate()
+    numpy = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_rng_state(state)
+        random.setstate(python)
+        if numpy is not None and numpy_state is not None:
+            numpy.random.set_state(numpy_state)
+
+
+def run(model: nn.Module, x: Any, y: Any, loss: Loss) -> Run:
+    """One recorded forward pass and the loss; refuses what cannot be explained.
+
+    Raises :class:`~lockstep.errors.UsageError` for randomness, NaN, integer weights, a loss that is not a
+    scalar, inputs and targets that do not fit.
+    """
+    refuse_weights(model)
+    x, y = checked(x, "x"), checked(y, "y")
+    double = True
+    try:
+        plain = forward(model, x, y, loss)
+    except RuntimeError:  # a forward that insists on its own dtype, or an x that does not fit
+        double = False
+        try:
+            plain = forward(model, x, y, loss, double=False)
+        except RuntimeError as error:
+            shapes = ", ".join(shape_of(t) for t in tensors_in(x))
+            raise UsageError(
+                f"the model refused x of shape {shapes}: {error}. x needs the shape that "
+                f"{type(model).__name__} is called with, samples first."
+            ) from error
+    again = forward(model, x, y, loss, double=double)
+    if not same(plain.output, again.output):
+        raise UsageError(randomness(model))
+    taped = forward(model, x, y, loss, literal=False, double=double)
+    if not same(plain.output, taped.output):
+        taped = forward(model, x, y, loss, literal=True, double=double)
+    return taped
+
+
+def forward(
+    model: nn.Module,
+    x: Any,
+    y: Any,
+    loss: Loss,
+    *,
+    literal: bool | None = None,
+    double: bool = True,
+) -> Run:
+    """Model and loss on fresh copies; recorded unless ``literal`` is None."""
+    parameters = {name: copied(p, double).requires_grad_() for name, p in model.named_parameters()}
+    buffers = {name: copied(b, double) for name, b in model.named_buffers()}
+    x, y = copied(x, double), copied(y, double)
+    args, kwargs = arguments(x)
+    tape = Tape()
+    call = (model, {**parameters, **buffers}, args, kwargs)
+    if literal is None:
+        output = torch.func.functional_call(*call)
+    else:
+        with Recorder(tape, literal=literal):
+            output = torch.func.functional_call(*call)
+    return Run(parameters, tuple(tensors_in(x)), tape, output, y, evaluate(loss, output, y))
+
+
+def arguments(x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """``x`` as positional or keyword arguments: a dict is keywords, a tuple positions."""
+    if isinstance(x, Mapping):
+        return (), dict(x)
+    return (tuple(x) if isinstance(x, (tuple, list)) else (x,)), {}
+
+
+def evaluate(loss: Loss, output: Any, y: Any) -> torch.Tensor:
+    """J as one number, or an error that says why it is not one."""
+    shapes = f"output {shape_of(output)}, y {shape_of(y)}"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Using a target size")
+        try:
+            J = loss(output) if y is None else loss(output, y)
+        except (RuntimeError, ValueError, IndexError, UserWarning) as error:
+            raise UsageError(
+                f"the loss refused the network's output and y: {shapes}. Give y the shape of the "
+                f"output (for one output a sample: y.reshape(-1, 1)). The loss said: {error}"
+            ) from error
+    if not isinstance(J, torch.Tensor) or J.numel() != 1:
+        raise UsageError(
+            f"the loss must be one number, but it has shape {shape_of(J)} ({shapes}). "
+            "Use reduction='mean', or end the loss with .mean()."
+        )
+    if not torch.isfinite(J).all():
+        raise UsageError(
+            f"J is {J.item()}: the loss of these inputs is not finite ({shapes}). Look at the scale of "
+            "x, and at log(0) in the loss (binary_cross_entropy wants outputs between 0 and 1)."
+        )
+    return J.reshape(())
+
+
+def copied(value: Any, double: bool) -> Any:
+    """A copy of every tensor inside, floating ones in float64 if ``double``."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().clone()
+        return value.double() if double and value.is_floating_point() else value
+    if isinstance(value, Mapping):
+        return {key: copied(item, double) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return tuple(copied(item, double) for item in value)
+    return value
+
+
+def checked(value: Any, name: str) -> Any:
+    """``value`` with arrays as tensors; refuses NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {key: checked(item, f"{name}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return tuple(checked(item, f"{name}[{i}]") for i, item in enumerate(value))
+    if type(value).__module__ == "numpy":
+        value = torch.as_tensor(value)
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        bad = int((~torch.isfinite(value)).sum())
+        if bad:
+            raise UsageError(
+                f"{name} holds NaN or infinity in {bad} of {value.numel()} entries: every factor "
+                "would be NaN. Remove or replace these entries."
+            )
+    return value
+
+
+def refuse_weights(model: nn.Module) -> None:
+    """All unusable parameters in one error."""
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
+    problems = []
+    for name, p in model.named_parameters():
+        if not p.is_floating_point():
+            problems.append(
+                f"  {name!r} has dtype {p.dtype}: only real floating weights have a gradient"
+            )
+        elif not torch.isfinite(p).all():
+            problems.append(f"  {name!r} holds NaN or infinity")
+    if not any(True for _ in model.parameters()):
+        problems.append("  it has no parameters (integer or quantised weights are kept as buffers)")
+    if problems:
+        raise UsageError(
+            "this model cannot be explained:\n" + "\n".join(problems) + "\n"
+            "Explain the floating-point model (before quantisation) with finite weights."
+        )
+
+
+def randomness(model: nn.Module) -> str:
+    """Names who may have drawn: modules whose class says so and that are in train mode."""
+    names = [
+        f"{name!r} ({type(m).__name__})"
+        for name, m in model.named_modules()
+        if m.training and ("Dropout" in type(m).__name__ or getattr(m, "dropout", 0.0))
+    ]
+    who = ", ".join(names) if names else "its forward"
+    return (
+        f"two passes over the same x gave different outputs: {who} draws random numbers, so there is no "
+        "one gradient to explain. Call model.eval() first, or take the noise out of forward."
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    """True when two outputs agree in structure and, up to rounding, in value."""
+    left, right = list(tensors_in(a)), list(tensors_in(b))
+    return len(left) == len(right) and all(
+        p.shape == q.shape and torch.allclose(p.double(), q.double(), rtol=1e-9, atol=1e-12)
+        for p, q in zip(left, right, strict=True)
+    )
+
+
+def shape_of(value: Any) -> str:
+    """The shape, or the type of what is not a tensor."""
+    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
