@@ -61,20 +61,30 @@ def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
 
 def no_assertion(tree: ast.AST) -> Problems:
     """Tests, and the helpers they trust (``assert_*``, ``check_*``), that cannot fail."""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if not node.name.startswith(("test_", "assert_", "check_")):
-            continue
-        called = {name for _, name in calls(node)}
-        asserts = any(isinstance(inner, ast.Assert | ast.Raise) for inner in ast.walk(node))
-        helped = any(
-            name in {"pytest.raises", "pytest.warns", "pytest.fail"}
-            or re.match(r"(assert_|check$|check_)", name.split(".")[-1])
-            for name in called
-        )
-        if not (asserts or helped):
+    functions = [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    # Trust spreads from functions with an assert to those of the same file that call them.
+    trusted: set[str] = set()
+    while grown := {node.name for node in functions if can_fail(node, trusted)} - trusted:
+        trusted |= grown
+    for node in functions:
+        tests = node.name.startswith(("test_", "assert_", "check_"))
+        if tests and node.name not in trusted:
             yield node.lineno, f"{node.name} asserts nothing"
+
+
+def can_fail(function: ast.FunctionDef | ast.AsyncFunctionDef, trusted: set[str]) -> bool:
+    """It asserts (a helper may raise), or calls pytest.raises, assert_*, check, or a trusted one."""
+    enough = ast.Assert if function.name.startswith("test_") else ast.Assert | ast.Raise
+    if any(isinstance(node, enough) for node in ast.walk(function)):
+        return True
+    return any(
+        name in {"pytest.raises", "pytest.warns", "pytest.fail"}
+        or name in trusted
+        or re.match(r"(assert_|check$|check_)", name.split(".")[-1])
+        for _, name in calls(function)
+    )
 
 
 def bare_comparison(tree: ast.AST) -> Problems:
@@ -203,9 +213,8 @@ def test_every_skip_is_listed() -> None:
 
 def test_every_import_is_declared() -> None:
     run, develop = declared_modules()
-    # What stands in tests/ itself, and numpy, which comes with every torch that converts arrays.
-    own = {path.stem if path.is_file() else path.name for path in (ROOT / "tests").iterdir()}
-    assert all_problems(SOURCES, lambda tree: undeclared(tree, run | {"numpy"})) == []
+    own = {path.stem for path in (ROOT / "tests").rglob("*")}  # helpers that stand beside the tests
+    assert all_problems(SOURCES, lambda tree: undeclared(tree, run)) == []
     assert all_problems(TESTS, lambda tree: undeclared(tree, develop | own)) == []
 
 
@@ -225,6 +234,12 @@ def test_the_network_is_out_of_reach() -> None:
         ),
         (no_assertion, "async def test_x(): f()", "def test_x():\n    lockstep.check(1)"),
         (no_assertion, "def test_x():\n    checked()", "def helper():\n    f()"),
+        (no_assertion, "def test_x():\n    raise E", "def assert_x():\n    raise E"),
+        (
+            no_assertion,
+            "def same(a): return a == 1\ndef test_x(): same(1)",
+            "def same(a): assert a == 1\ndef twice(a): same(a)\ndef test_x(): twice(1)",
+        ),
         (bare_comparison, "def f(a):\n    a == 1", "def f(a):\n    return a == 1"),
         (bare_comparison, "1 < 2", "x = 1 < 2"),
         (raises_without_match, "pytest.raises(E)", "pytest.raises(E, match='why')"),
