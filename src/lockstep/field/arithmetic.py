@@ -1,0 +1,269 @@
+"""Arithmetic modulo a prime near 2^20 on ordinary tensors.
+
+A residue is stored as its *signed* representative in ``[-(p-1)/2, (p-1)/2]``, in float32, which holds
+it exactly. Two things follow. The negative of a residue is its plain negative, so oddness of a function
+is oddness of its code. And sums of products can be taken by float64 BLAS: ``K`` products of two
+representatives stay below ``K * p^2 / 4``, exact up to 2^53; :func:`Field.reduce` needs ``2^50``, which
+allows ``K <= 4096`` terms at once (longer sums are split).
+
+Why the primes below and no Mersenne prime: floats are ``m * 2^e``; modulo ``2^31 - 1`` the number 2 has
+order 31, so 1.0 and 2^-31 would be one residue. Modulo each prime here 2 has order ``p - 1``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139)
+"""The largest primes below 2^20 modulo which 2 is a primitive root."""
+
+STORE = torch.float32
+CHUNK = 1 << 17
+"""Elements worked on at a time: two float64 buffers of this length stay in the cache."""
+
+TERMS = 4096
+"""Products that one float64 accumulator may hold: ``TERMS * (p/2)^2 < 2^50``."""
+
+
+def is_prime(n: int) -> bool:
+    """Trial division; enough for numbers near 2^20.
+
+    >>> is_prime(1048573), is_prime(1048575)
+    (True, False)
+    """
+    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
+
+
+def has_primitive_root_two(p: int) -> bool:
+    """Whether 2 has order ``p - 1`` modulo the prime ``p``."""
+    n, factors, d = p - 1, set(), 2
+    while d * d <= n:
+        while n % d == 0:
+            factors.add(d)
+            n //= d
+        d += 1
+    factors.update({n} - {1})
+    return all(pow(2, (p - 1) // q, p) != 1 for q in factors)
+
+
+# -- a stable pseudo-random function ------------------------------------------------------------
+
+_M1, _M2 = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # SplitMix64's multipliers, as signed integers
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Logical (unsigned) right shift of int64."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(x: Tensor, key: int) -> Tensor:
+    """A fixed pseudo-random function int64 -> int64, one for each ``key``.
+
+    The finalizer of SplitMix64 (Steele, Lea, Flood 2014), applied to ``x + key``.
+    """
+    y = x + _signed(key * 0x9E3779B97F4A7C15)
+    y ^= _shift(y, 30)
+    y *= _M1
+    y ^= _shift(y, 27)
+    y *= _M2
+    y ^= _shift(y, 31)
+    return y
+
+
+def _signed(n: int) -> int:
+    n &= (1 << 64) - 1
+    return n - (1 << 64) if n >> 63 else n
+
+
+def stable_key(*parts: object) -> int:
+    """A 63-bit key from the text of ``parts``; the same in every process (never ``hash(str)``)."""
+    import hashlib
+
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
+
+
+class Field:
+    """Integers modulo the prime ``p``. Every method takes and gives tensors of signed representatives."""
+
+    def __init__(self, p: int, seed: int = 0) -> None:
+        self.p, self.half, self.seed = p, (p - 1) // 2, seed
+        self._reciprocal = 1.0 / p
+
+    def __repr__(self) -> str:
+        return f"Field({self.p}, seed={self.seed})"
+
+    # -- reduction ------------------------------------------------------------------------------
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """Representatives of exact float64 integers ``|x| <= 2^50``, stored; ``x`` is overwritten.
+
+        ``x / p`` never lies within 2^-21 of a half-integer (p is odd), and its rounding error is below
+        2^-22 for ``|x| <= 2^50``, so rounding picks the right multiple.
+        """
+        if x.numel() <= CHUNK or not x.is_contiguous():
+            return x.sub_((x * self._reciprocal).round_(), alpha=self.p).to(STORE)
+        out = torch.empty(x.shape, dtype=STORE, device=x.device)
+        for part, target in zip(x.view(-1).split(CHUNK), out.view(-1).split(CHUNK), strict=True):
+            target.copy_(part.sub_((part * self._reciprocal).round_(), alpha=self.p))
+        return out
+
+    def _fold(self, x: Tensor) -> Tensor:
+        """Representatives of float32 sums of a few residues (``|x| < 2^23``)."""
+        return x.sub_((x * self._reciprocal).round_(), alpha=self.p)
+
+    def integer(self, x: Tensor) -> Tensor:
+        """Representatives of int64 numbers of any size."""
+        return (torch.remainder(x + self.half, self.p) - self.half).to(STORE)
+
+    def scalar(self, value: float | int) -> int:
+        """The representative of one Python number, exactly ``m * 2^e mod p``."""
+        if isinstance(value, int):
+            r = value % self.p
+        else:
+            m, d = float(value).as_integer_ratio()
+            r = m * pow(d, -1, self.p) % self.p
+        return r - self.p if r > self.half else r
+
+    def quotient(self, n: int) -> int:
+        """The representative of ``1 / n``."""
+        r = pow(n, -1, self.p)
+        return r - self.p if r > self.half else r
+
+    # -- ring -----------------------------------------------------------------------------------
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        return self._fold(a + b)
+
+    def sub(self, a: Tensor, b: Tensor) -> Tensor:
+        return self._fold(a - b)
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.reduce(a.double() * b.double())
+
+    def scale(self, a: Tensor, c: int) -> Tensor:
+        """``c * a`` for one residue ``c``; free for 1 and -1."""
+        if c in (1, -1):
+            return a.clone() if c == 1 else -a
+        return self.reduce(a.double().mul_(c))
+
+    def inverse(self, a: Tensor) -> Tensor:
+        """``1 / a``; of 0, which has none, a fixed residue: a value that means nothing but is finite."""
+        return self._inverses[(a + self.half).long()]
+
+    @property
+    def _inverses(self) -> Tensor:
+        return _inverse_table(self.p)
+
+    def sum(self, x: Tensor, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
+        return self.reduce(torch.sum(x, dims, keepdim=keepdim, dtype=torch.float64))
+
+    def matmul(self, a: Tensor, b: Tensor) -> Tensor:
+        """``a @ b`` for 2-D or batched 3-D operands; inner sums longer than ``TERMS`` are split."""
+        inner = a.shape[-1]
+        if inner <= TERMS:
+            return self.reduce(_gemm(a, b))
+        parts = [
+            self.reduce(_gemm(a[..., k : k + TERMS], b[..., k : k + TERMS, :]))
+            for k in range(0, inner, TERMS)
+        ]
+        return self.reduce(torch.stack(parts).sum(0, dtype=torch.float64))
+
+    # -- hashing --------------------------------------------------------------------------------
+
+    def hash(self, x: Tensor, key: int) -> Tensor:
+        """A fixed random function of residues (a random residue each), one for each ``key``."""
+        return self.function(x, key)
+
+    def draw(self, colours: Tensor, key: int) -> Tensor:
+        """A residue for each 64-bit colour, odd in the colour, and 0 only where the colour is 0."""
+        if colours.numel() > CHUNK:
+            flat = colours.reshape(-1)
+            return torch.cat([self.draw(part, key) for part in flat.split(CHUNK)]).view(colours.shape)
+        uniform = _shift(mix(colours.abs(), key ^ self.p), 11).double().mul_(2.0**-53 * (self.p - 1))
+        residue = uniform.floor_().sub_(self.half)
+        residue += residue >= 0  # skips 0: a symbol that is not zero never gets residue 0
+        return residue.mul_(colours.sign()).to(STORE)
+
+    def function(self, x: Tensor, key: int, *, parity: int = 0, zero: bool = False) -> Tensor:
+        """An uninterpreted function: odd (``parity=1``), even (``-1``) or neither; ``zero``: f(0) = 0."""
+        if x.numel() > CHUNK:
+            parts = [self.function(part, key, parity=parity, zero=zero) for part in x.reshape(-1).split(CHUNK)]
+            return torch.cat(parts).view(x.shape)
+        argument = x.long()
+        y = self.draw(mix(argument.abs() if parity else argument, key), 1)
+        if parity == 1:
+            return y * x.sign()
+        return y * (x != 0) if zero else y
+
+    def symbols(self, shape: tuple[int, ...] | torch.Size, generator: torch.Generator | None) -> Tensor:
+        """Fresh random residues, none of them 0."""
+        r = torch.randint(1, self.p, shape, generator=generator, dtype=torch.int64)
+        return (r - self.half - (r <= self.half).long()).to(STORE)
+
+    # -- embedding ------------------------------------------------------------------------------
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Residues of finite floats of any dtype: ``m * 2^e mod p``, exact, subnormals included."""
+        if not x.is_floating_point():
+            return self.integer(x.long())
+        flat = x.detach().reshape(-1)
+        out = torch.empty(flat.shape, dtype=STORE, device=flat.device)
+        for part, target in zip(flat.split(CHUNK), out.split(CHUNK), strict=True):
+            target.copy_(self._embed_chunk(part.double()))
+        return out.view(x.shape)
+
+    def _embed_chunk(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:
+            return x.to(STORE)
+        largest = float(x.abs().max())
+        if largest == 0.0:
+            return torch.zeros(x.shape, dtype=STORE)
+        # The common case: one power of two makes every entry of the chunk an integer below 2^50.
+        exponent = 49 - int(torch.frexp(torch.tensor(largest, dtype=torch.float64)).exponent)
+        if -1000 < exponent < 1000:
+            y = x * 2.0**exponent
+            if bool((y == y.round()).all()):
+                return self.scale(self.reduce(y), self._power(-exponent))
+        mantissa, power = torch.frexp(x)
+        high = torch.trunc(mantissa * 2.0**27)
+        low = (mantissa * 2.0**27 - high) * 2.0**26
+        whole = self.add(self.scale(self.reduce(high), self._power(26)), self.reduce(low))
+        return self.mul(whole, _power_table(self.p)[(power.long() - 53) % (self.p - 1)])
+
+    def _power(self, exponent: int) -> int:
+        r = pow(2, exponent, self.p)
+        return r - self.p if r > self.half else r
+
+
+def _gemm(a: Tensor, b: Tensor) -> Tensor:
+    """float64 product of stored residues; a long second operand is widened a slice at a time, in the cache."""
+    if b.dim() == 2 and b.numel() > 4 * CHUNK and a.shape[0] <= 256:
+        wide = a.double()
+        out = torch.empty((a.shape[0], b.shape[1]), dtype=torch.float64)
+        step = max(1, CHUNK // b.shape[0])
+        for column in range(0, b.shape[1], step):
+            torch.mm(wide, b[:, column : column + step].double(), out=out[:, column : column + step])
+        return out
+    return torch.matmul(a.double(), b.double())
+
+
+@lru_cache(maxsize=16)
+def _power_table(p: int) -> Tensor:
+    """``2^k`` for ``k = 0 .. p-2``, by doubling the table."""
+    field = Field(p)
+    table = torch.ones(1, dtype=STORE)
+    while table.numel() < p - 1:
+        table = torch.cat([table, field.scale(table, field._power(table.numel()))])
+    return table[: p - 1].clone()
+
+
+@lru_cache(maxsize=16)
+def _inverse_table(p: int) -> Tensor:
+    """``1/a`` at index ``a + (p-1)/2``: 2 is a primitive root, so ``1/2^k = 2^(p-1-k)``."""
+    powers, half = _power_table(p), (p - 1) // 2
+    table = torch.full((p,), 12345.0, dtype=STORE)
+    table[(powers + half).long()] = torch.cat([powers[:1], powers[1:].flip(0)])
+    return table

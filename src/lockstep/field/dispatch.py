@@ -1,0 +1,442 @@
+"""Receives every ATen op of a run and decides how it is done. The order of the questions:
+
+1. does it draw noise? fresh symbols;
+2. are all operands known floats? PyTorch's own kernel;
+3. does it only move entries? the same move on the stored residues;
+4. has it a rule? the rule;
+5. has PyTorch a decomposition? that, op by op;
+6. otherwise the op is noted as missing and the run goes on with placeholders, so that one error can
+   name every missing op; nothing is ever decided from such a run.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import decomposition_table
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from ..errors import ControlFlowError, MissingRuleError, UndecidedError
+from . import rules as _rules  # noqa: F401  registers every rule
+from .arithmetic import STORE, Field
+from .registry import MOVES, NOISE, RULES, Rule
+from .residue import Cell, Residue, embed_constant, known, symbolic
+
+_ACTIVE: list[Engine] = []
+
+
+def active() -> Engine:
+    """The engine of the current run."""
+    if not _ACTIVE:
+        raise UndecidedError(
+            "a residue tensor was used after its run had ended: the model keeps tensors from one call to "
+            "the next; clear that state in forward()"
+        )
+    return _ACTIVE[-1]
+
+
+class Engine(TorchDispatchMode):
+    """One run of a model over one field. ``where()`` tells the current module path for messages.
+
+    ``on_product(name, operands, result)`` is told of every op that has a rule (used to find the units of
+    weights whose module is never called). ``missing`` lists ops without a rule, ``noisy`` the modules that
+    drew noise.
+    """
+
+    def __init__(self, field: Field, *, quiet_noise: bool = False) -> None:
+        super().__init__()
+        self.field = field
+        self.quiet_noise = quiet_noise
+        self.where: Callable[[], str] = lambda: ""
+        self.on_product: Callable[[str, tuple[Any, ...], Any], None] | None = None
+        self.missing: dict[str, str] = {}
+        self.noisy: dict[str, None] = {}
+        self.track_reads = True
+
+    def __enter__(self) -> Engine:
+        _ACTIVE.append(self)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        super().__exit__(*exc)
+        _ACTIVE.remove(self)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self.run(func, args, kwargs or {})
+
+    # -- the decision ---------------------------------------------------------------------------
+
+    def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name, inplace = _base_name(func)
+        flat, spec = tree_flatten((args, kwargs))
+        guests = [x for x in flat if isinstance(x, Residue)]
+        if name in NOISE and _draws_floats(func, args, kwargs, flat):
+            return self._noise(func, name, inplace, args, kwargs)
+        if all(g.known for g in guests):
+            return self._native(func, name, flat, spec, guests)
+        if self.track_reads:
+            self._mark_reads(func, name, guests, args)
+        if name in MOVES and not (inplace or _out(kwargs)):
+            return self._move(func, flat, spec)
+        rule = RULES.get(name)
+        if rule is not None:
+            result = self._apply(func, rule, name, args, kwargs)
+        elif name in MOVES:
+            functional = getattr(torch.ops.aten, name)
+            result = functional(*args, **{k: v for k, v in kwargs.items() if k != "out"})
+        else:
+            result = self._decompose(func, name, inplace, args, kwargs)
+        if inplace or _out(kwargs):
+            return self._write(func, result, args, kwargs)
+        return result
+
+    # -- 1 noise --------------------------------------------------------------------------------
+
+    def _noise(
+        self, func: Any, name: str, inplace: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        self.noisy.setdefault(self.where())
+        result = NOISE[name](self, func, *args, **kwargs)
+        return self._write(func, result, args, kwargs) if inplace else result
+
+    def fresh(self, shape: Any, dtype: torch.dtype) -> Residue:
+        """Fresh noise symbols; drawn from torch's global generator, so that checkpointing repeats them.
+
+        With ``quiet_noise`` each is the constant 1: the network as it would be without noise.
+        """
+        shape = torch.Size(shape)
+        if self.quiet_noise:
+            return symbolic(torch.ones(shape, dtype=STORE), dtype)
+        return symbolic(self.field.symbols(shape, None), dtype)
+
+    # -- 2 known floats -------------------------------------------------------------------------
+
+    def _native(self, func: Any, name: str, flat: list[Any], spec: Any, guests: list[Residue]) -> Any:
+        plain = [x.inner if isinstance(x, Residue) else x for x in flat]
+        args, kwargs = tree_unflatten(plain, spec)
+        with torch.no_grad():
+            result = func(*args, **kwargs)
+        if name in ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"):
+            tree_map(lambda t: t.zero_() if isinstance(t, Tensor) else t, result)
+        owners = {_storage(g.inner): g for g in guests}
+        sources = {_storage(x): x for x in flat if isinstance(x, Tensor) and not isinstance(x, Residue)}
+
+        def wrap(t: Any) -> Any:
+            if not isinstance(t, Tensor):
+                return t
+            owner = owners.get(_storage(t))
+            if owner is not None:
+                same = next((g for g in guests if g.inner is t), None)
+                return same if same is not None else Residue(t, owner.cell, t.dtype)
+            if t.layout is not torch.strided or not t.is_floating_point() or _storage(t) in sources:
+                return t  # integers, and views of the caller's own tensors, stay what they are
+            return known(t)
+
+        return tree_map(wrap, result)
+
+    # -- 3 moves --------------------------------------------------------------------------------
+
+    def _move(self, func: Any, flat: list[Any], spec: Any) -> Any:
+        tensors = [x for x in flat if isinstance(x, Tensor)]
+        if any(_symbolic_index(x) for x in tensors[1:]):
+            raise self.refuse_value(f"an index or a shape (in {func})")
+        views = [self.residues(x) if self._is_value(x) else x for x in flat]
+        args, kwargs = tree_unflatten(views, spec)
+        kwargs = {k: v for k, v in kwargs.items() if k not in ("dtype", "device", "layout", "pin_memory")}
+        result = func(*args, **kwargs)
+        cells = {_storage(x.inner): x for x in tensors if isinstance(x, Residue)}
+        dtype = _claim(tensors)
+        guests = [x for x in tensors if isinstance(x, Residue)]
+        infinite = any(g.cell.infinite for g in guests if not g.known) or any(
+            v is not x and not (isinstance(x, Residue) and not x.known) and bool(torch.isinf(v).any())
+            for v, x in zip(views, flat, strict=True)
+            if isinstance(v, Tensor) and v.is_floating_point()
+        )
+        degree = max(g.cell.degree for g in guests)
+
+        def wrap(t: Any) -> Any:
+            if not isinstance(t, Tensor):
+                return t
+            owner = cells.get(_storage(t))
+            if owner is not None:
+                return Residue(t, owner.cell, owner.dtype)
+            out = symbolic(t, dtype, degree)
+            out.cell.infinite = infinite
+            return out
+
+        return tree_map(wrap, result)
+
+    # -- 4 rules --------------------------------------------------------------------------------
+
+    def _apply(
+        self, func: Any, rule: Rule, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        flat, spec = tree_flatten((args, {k: v for k, v in kwargs.items() if k not in ("out", "layout")}))
+        infinite = False
+        plain: list[Any] = []
+        for x in flat:
+            if self._is_value(x):
+                x = self.residues(x)
+                infinite = infinite or self._last_infinite
+            elif isinstance(x, float) and x in (torch.inf, -torch.inf):
+                infinite = True
+            plain.append(x)
+        if infinite and not rule.infinite:
+            raise UndecidedError(
+                f"aten::{name} meets an infinite entry (a mask of -inf, or a constant below -9999) "
+                f"{self._place()}; the engine follows infinities only through masking, sums, maxima and "
+                "softmax: apply the mask right before the softmax"
+            )
+        inner_args, inner_kwargs = tree_unflatten(plain, spec)
+        result = rule.function(self.field, *inner_args, **inner_kwargs)
+        degrees = [x.cell.degree for x in flat if isinstance(x, Residue) and not x.known]
+        degree = {"max": max, "sum": sum, "one": lambda _: 1}[rule.degree](degrees or [1])
+        dtype = rule.gives or kwargs.get("dtype") or _claim([x for x in flat if isinstance(x, Tensor)])
+
+        def wrap(t: Any) -> Any:
+            if not isinstance(t, Tensor) or isinstance(t, Residue) or t.dtype is not STORE:
+                return t
+            out = symbolic(t, dtype, degree)
+            out.cell.infinite = infinite and bool(torch.isinf(t).any())
+            return out
+
+        wrapped = tree_map(wrap, result)
+        if self.on_product is not None:
+            self.on_product(name, args, wrapped)
+        return wrapped
+
+    def _is_value(self, x: Any) -> bool:
+        """Float tensors and symbolic predicates; integers and true booleans are not values."""
+        return isinstance(x, Residue) or (
+            isinstance(x, Tensor) and x.is_floating_point() and x.layout is torch.strided
+        )
+
+    def residues(self, x: Tensor) -> Tensor:
+        """The residues of a value; constants are embedded now."""
+        if isinstance(x, Residue) and not x.known:
+            self._last_infinite = x.cell.infinite
+            return x.inner
+        value = x.inner if isinstance(x, Residue) else x
+        out, self._last_infinite = embed_constant(self.field, value)
+        return out
+
+    # -- 5 decompositions, 6 missing --------------------------------------------------------------
+
+    def _decompose(
+        self, func: Any, name: str, inplace: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        target = _functional(func, name) if inplace or _out(kwargs) else func
+        kwargs = {k: v for k, v in kwargs.items() if k != "out"}
+        decomposition = decomposition_table.get(target)
+        with self:
+            if decomposition is not None:
+                result = decomposition(*args, **kwargs)
+            else:
+                result = target.decompose(*args, **kwargs)
+        if result is not NotImplemented:
+            return result
+        return self._placeholder(target, name, args, kwargs)
+
+    def _placeholder(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        shapes = [tuple(x.shape) for x in tree_flatten(args)[0] if isinstance(x, Tensor)]
+        self.missing.setdefault(f"aten::{name}", f"shapes {shapes} {self._place()}")
+
+        def meta(x: Any) -> Any:
+            return torch.empty(x.shape, dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x
+
+        try:
+            result = func(*tree_map(meta, args), **tree_map(meta, kwargs))
+        except Exception:
+            raise self.missing_error() from None
+
+        def fill(t: Any) -> Any:
+            if not isinstance(t, Tensor):
+                return t
+            if t.is_floating_point():
+                return self.fresh(t.shape, t.dtype)
+            return torch.zeros(t.shape, dtype=t.dtype)
+
+        return tree_map(fill, result)
+
+    def missing_error(self) -> MissingRuleError:
+        """All ops without a rule that this run met, in one message."""
+        lines = "\n".join(f"  {op}: {where}" for op, where in self.missing.items())
+        return MissingRuleError(
+            f"{len(self.missing)} operation(s) of this model have no rule over the finite field:\n{lines}\n"
+            "A rule is one function: from lockstep.field import rule; @rule('name') def name(f, *args) "
+            "computing the op on residues (see src/lockstep/field/README.md). Or audit the parts of the "
+            "model before and after it."
+        )
+
+    # -- writing in place -------------------------------------------------------------------------
+
+    def _write(self, func: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = _out(kwargs)
+        targets = (out if isinstance(out, (tuple, list)) else (out,)) if out is not None else (args[0],)
+        sources = result if isinstance(result, (tuple, list)) else (result,)
+        for target, source in zip(targets, sources, strict=False):
+            self._store(func, target, source)
+        return out if out is not None else args[0]
+
+    def _store(self, func: Any, target: Any, source: Any) -> None:
+        if not isinstance(target, Residue):
+            if isinstance(source, Residue) and not source.known:
+                raise UndecidedError(
+                    f"{func} writes a value of the network into an ordinary tensor of shape "
+                    f"{tuple(target.shape)} {self._place()}; register that tensor as a buffer "
+                    "(register_buffer) or create it inside forward()"
+                )
+            target.copy_(source.inner if isinstance(source, Residue) else source)
+            return
+        target.cell.promote(self.field)
+        if isinstance(source, Tensor) and (isinstance(source, Residue) or source.is_floating_point()):
+            values = self.residues(source)
+            target.cell.infinite = target.cell.infinite or self._last_infinite
+            if isinstance(source, Residue):
+                target.cell.degree = max(target.cell.degree, source.cell.degree)
+        else:
+            values = self.field.integer(source.long()) if isinstance(source, Tensor) else source
+        target.inner.copy_(values)
+
+    # -- what was read of each parameter -----------------------------------------------------------
+
+    def _mark_reads(self, func: Any, name: str, guests: list[Residue], args: tuple[Any, ...]) -> None:
+        if all(g.cell.parameter is None for g in guests) or _is_view(func):
+            return
+        if any(isinstance(x, Tensor) and x.numel() == 0 for x in tree_flatten(args)[0]):
+            return
+        rule = RULES.get(name)
+        for g in guests:
+            if g.cell.parameter is None:
+                continue
+            view = read_mask(g.cell)
+            region = torch.as_strided(view, g.shape, g.stride(), g.storage_offset())
+            rows = _rows_read(name, args, g) if rule is not None and rule.indexed else None
+            if rows is None:
+                region.fill_(True)
+            else:
+                dim, index = rows
+                region.index_fill_(dim, index, True)
+
+    # -- words for messages -----------------------------------------------------------------------
+
+    def _place(self) -> str:
+        module = self.where()
+        inside = f"in module {module!r}" if module else "at the top of the model"
+        line = user_line()
+        return f"{inside}, called from {line}" if line else inside
+
+    def refuse_value(self, what: str) -> ControlFlowError:
+        """The error for Python code that wants to know the value of a symbol."""
+        return ControlFlowError(
+            f"{what} depends on the value of a float {self._place()}. The audit is about any data, so it "
+            "cannot follow a branch, a loop or a shape that depends on values. Make the branch depend on "
+            "shapes or integers, replace it by torch.where, or audit with data='given'."
+        )
+
+
+# -- small questions ------------------------------------------------------------------------------
+
+
+def _symbolic_index(x: Tensor) -> bool:
+    return isinstance(x, Residue) and not x.known and not x.is_floating_point()
+
+
+def _base_name(func: Any) -> tuple[str, bool]:
+    name = func._schema.name.split("::")[1]
+    inplace = func._schema.is_mutable and name.endswith("_") and not name.endswith("__")
+    return (name[:-1] if inplace else name), inplace
+
+
+def _functional(func: Any, name: str) -> Any:
+    packet = getattr(torch.ops.aten, name)
+    overload = func._overloadname
+    for candidate in (overload, overload.replace("_out", ""), overload.replace("out", "default"), "default"):
+        if candidate in packet.overloads():
+            return getattr(packet, candidate)
+    return getattr(packet, packet.overloads()[0])
+
+
+def _out(kwargs: dict[str, Any]) -> Any:
+    return kwargs.get("out")
+
+
+def _storage(t: Tensor) -> int:
+    return t.untyped_storage()._cdata if t.layout is torch.strided else id(t)
+
+
+def _is_view(func: Any) -> bool:
+    return any(a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments)
+
+
+def _claim(tensors: list[Tensor]) -> torch.dtype:
+    """The dtype PyTorch's promotion would give: zero-dimensional tensors weigh less."""
+    floats = [t for t in tensors if t.is_floating_point()]
+    if not floats:
+        return tensors[0].dtype if tensors else torch.get_default_dtype()
+    pool = [t for t in floats if t.dim()] or floats
+    dtype = pool[0].dtype
+    for t in pool[1:]:
+        dtype = torch.promote_types(dtype, t.dtype)
+    return dtype
+
+
+def _draws_floats(func: Any, args: Any, kwargs: Any, flat: list[Any]) -> bool:
+    dtype = kwargs.get("dtype")
+    if dtype is not None:
+        return bool(dtype.is_floating_point)
+    first = args[0] if args and isinstance(args[0], Tensor) else None
+    return first is None or first.is_floating_point()
+
+
+def read_mask(cell: Cell) -> Tensor:
+    """Boolean storage beside a parameter's cell: which entries an op has read."""
+    if cell.read is None:
+        cell.read = torch.zeros(cell.flat.untyped_storage().nbytes() // 4, dtype=torch.bool)
+    return cell.read
+
+
+def _rows_read(name: str, args: tuple[Any, ...], parameter: Residue) -> tuple[int, Tensor] | None:
+    """Rows of ``parameter`` that an indexing op touches, as (dimension, indices); None: all of it."""
+    if not args or args[0] is not parameter:
+        return None
+    if name == "embedding" or name.startswith("_embedding_bag"):
+        return 0, args[1].reshape(-1).long()
+    if name == "index_select":
+        return args[1] % parameter.dim(), args[2].reshape(-1)
+    if name == "index":
+        used = [(d, i) for d, i in enumerate(args[1]) if i is not None]
+        if len(used) == 1 and used[0][1].dtype is not torch.bool:
+            return used[0][0], used[0][1].reshape(-1)
+    return None
+
+
+_OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+
+
+def user_line() -> str:
+    """``file:line: code`` of the innermost frame outside PyTorch and Lockstep."""
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith((*_OWN, "<")):
+            return f"{frame.filename}:{frame.lineno}: {frame.line}"
+    return ""
+
+
+@contextmanager
+def engine(field: Field, *, quiet_noise: bool = False) -> Iterator[Engine]:
+    """Run the body over ``field``; raises one error for all ops that had no rule."""
+    guest = Engine(field, quiet_noise=quiet_noise)
+    with guest:
+        yield guest
+    if guest.missing:
+        raise guest.missing_error()

@@ -1,0 +1,68 @@
+"""One decorator a rule. A rule computes an ATen op on residues.
+
+    @rule("mul", degree="sum")
+    def mul(f: Field, a, b): ...
+
+It is called with the field and the op's own arguments, in which every float tensor has become a tensor
+of residues (constants are embedded first), integer and boolean tensors and Python scalars are what they
+were, and predicates on residues are residues. It returns residues, or plain integer or boolean tensors.
+In-place and ``out=`` variants need no rule of their own.
+
+``degree``: how the syntactic degree of the result follows from the operands' (for the probability bound):
+``"max"`` (linear), ``"sum"`` (products, quotients), ``"one"`` (uninterpreted functions, fresh symbols).
+``infinite``: the rule knows what to do with entries that are minus or plus infinity (attention masks).
+``gives``: dtype that the result claims, if it is not the operands'.
+``indexed``: the position of the integer argument that says which rows of the first tensor are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+Degree = Literal["max", "sum", "one"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A registered rule; ``raw`` rules get the residue tensors themselves and wrap what they return."""
+
+    function: Callable[..., Any]
+    degree: Degree = "max"
+    infinite: bool = False
+    gives: torch.dtype | None = None
+    indexed: bool = False
+
+
+RULES: dict[str, Rule] = {}
+MOVES: set[str] = set()
+"""Ops that only move or copy entries: they run on the stored residues as they are."""
+NOISE: dict[str, Callable[..., Any]] = {}
+"""Ops that draw random floats: each element becomes a fresh symbol."""
+
+
+def rule(
+    *names: str,
+    degree: Degree = "max",
+    infinite: bool = False,
+    gives: torch.dtype | None = None,
+    indexed: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register the decorated function for the ATen ops ``names`` (all their overloads)."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in names:
+            if name in RULES:
+                raise ValueError(f"two rules for aten::{name}")
+            RULES[name] = Rule(function, degree, infinite, gives, indexed)
+        return function
+
+    return register
+
+
+def moves(*names: str) -> None:
+    """Register ops that only move entries."""
+    MOVES.update(names)

@@ -1,0 +1,127 @@
+"""The residue tensor: a ``torch.Tensor`` that claims a float dtype to autograd and holds residues.
+
+Autograd, modules and hooks see an ordinary float tensor; every ATen op arrives here, below autograd, and
+is done modulo p by a rule (:mod:`lockstep.field.registry`). So PyTorch's own backward formulas run
+unchanged.
+
+Storage is shared as in PyTorch: a :class:`Cell` is one storage, residue tensors are strided views of
+it. A cell starts *known* when it holds true floats (constants made inside ``forward``, buffers): ops among
+known values are PyTorch's own, and user code may branch on them. Writing a residue into a known cell
+*promotes* it, and all its views with it. Entries may be plus or minus infinity (masks); ``cell.infinite``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import NonFiniteError
+from .arithmetic import Field
+
+
+class Cell:
+    """One storage. ``flat`` is any tensor on it; ``parameter`` names the model parameter it holds."""
+
+    __slots__ = ("degree", "flat", "infinite", "known", "parameter", "read", "version")
+
+    def __init__(
+        self, flat: Tensor, *, known: bool, degree: int = 1, parameter: str | None = None
+    ) -> None:
+        self.flat, self.known, self.degree, self.parameter = flat, known, degree, parameter
+        self.infinite = False
+        self.version = 0
+        self.read: Tensor | None = None
+
+    def promote(self, field: Field) -> None:
+        """Turn true floats into residues; every view of this cell follows."""
+        if not self.known:
+            return
+        length = self.flat.untyped_storage().nbytes() // self.flat.element_size()
+        whole = torch.as_strided(self.flat, (length,), (1,), 0)
+        self.flat, self.infinite = embed_constant(field, whole)
+        self.known = False
+        self.version += 1
+
+
+FAR_BELOW = -9999.0
+"""A constant this low that meets a residue is a mask: ``exp`` of it is 0 in every float format."""
+
+
+def embed_constant(field: Field, x: Tensor) -> tuple[Tensor, bool]:
+    """Residues of constants; infinities stay, and mask values far below zero become minus infinity."""
+    if not x.is_floating_point():
+        return field.embed(x), False
+    if bool(x.isnan().any()):
+        raise NonFiniteError(
+            "a constant that meets the network's values holds NaN; the engine cannot decide on NaN: "
+            "look for 0/0 or inf - inf in the constants that forward() makes"
+        )
+    low, high = x <= FAR_BELOW, x == torch.inf
+    special = low | high
+    if not bool(special.any()):
+        return field.embed(x), False
+    out = field.embed(x.masked_fill(special, 0.0))
+    return out.masked_fill_(low, -torch.inf).masked_fill_(high, torch.inf), True
+
+
+class Residue(torch.Tensor):
+    """A strided view of a :class:`Cell` that claims ``dtype``."""
+
+    cell: Cell
+    _view: Tensor
+    _version_seen: int
+
+    __slots__ = ("_version_seen", "_view", "cell")
+
+    @staticmethod
+    def __new__(cls, view: Tensor, cell: Cell, dtype: torch.dtype) -> Residue:
+        self: Residue = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            view.shape,
+            strides=view.stride(),
+            storage_offset=view.storage_offset(),
+            dtype=dtype,
+            device=view.device,
+        )
+        self.cell, self._view, self._version_seen = cell, view, cell.version
+        return self
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @property
+    def inner(self) -> Tensor:
+        """The stored tensor (residues, or true floats while the cell is known)."""
+        if self._version_seen != self.cell.version:
+            self._view = torch.as_strided(
+                self.cell.flat, self._view.shape, self._view.stride(), self._view.storage_offset()
+            )
+            self._version_seen = self.cell.version
+        return self._view
+
+    @property
+    def known(self) -> bool:
+        return self.cell.known
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        state = "known" if self.known else "residues"
+        return f"Residue({state}, shape={tuple(self.shape)}, dtype={self.dtype})"
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        from .dispatch import active
+
+        return active().run(func, args, kwargs or {})
+
+
+def known(value: Tensor) -> Residue:
+    """Wrap true floats."""
+    return Residue(value, Cell(value, known=True, degree=0), value.dtype)
+
+
+def symbolic(residues: Tensor, dtype: torch.dtype, degree: int = 1, parameter: str | None = None) -> Residue:
+    """Wrap a fresh tensor of residues."""
+    return Residue(residues, Cell(residues, known=False, degree=degree, parameter=parameter), dtype)

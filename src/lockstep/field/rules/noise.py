@@ -1,0 +1,60 @@
+"""Randomness: every element drawn in ``forward`` is a fresh symbol of its own.
+
+Dropout multiplies each element by its own symbol. The symbols come from torch's global generator, seeded
+for each run and step, so that gradient checkpointing repeats them when it repeats a forward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..registry import NOISE
+
+
+def _like(engine: Any, func: Any, x: Tensor, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
+    return engine.fresh(x.shape, dtype or x.dtype)
+
+
+def _sized(engine: Any, func: Any, size: Any, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
+    return engine.fresh(size, dtype or torch.get_default_dtype())
+
+
+def _normal(engine: Any, func: Any, mean: Any, std: Any = 1.0, *rest: Any, **__: Any) -> Any:
+    """``normal_`` on a tensor, or ``torch.normal`` with tensors for mean or standard deviation."""
+    if func._schema.name.endswith("normal_") or func._overloadname == "default":
+        return engine.fresh(mean.shape, mean.dtype)
+    shape = torch.broadcast_shapes(*(x.shape for x in (mean, std) if isinstance(x, Tensor)))
+    like = mean if isinstance(mean, Tensor) else std
+    eps = engine.fresh(shape, like.dtype)
+    return torch.add(mean, torch.mul(eps, std))
+
+
+def _native_dropout(engine: Any, func: Any, x: Tensor, p: float, train: bool | None = True) -> Any:
+    if not train or p == 0:
+        return x.clone(), torch.ones(x.shape, dtype=torch.bool)
+    mask = engine.fresh(x.shape, x.dtype)
+    return torch.ops.aten.mul(x, mask), mask
+
+
+def _rrelu(engine: Any, func: Any, x: Tensor, noise: Tensor, *settings: Any) -> Any:
+    """The slope of each negative element is a fresh symbol, kept in ``noise`` for the backward pass."""
+    slope = engine.fresh(x.shape, x.dtype)
+    ones = torch.ones_like(x)
+    factor = torch.where(x > 0, ones, slope)
+    noise.copy_(factor)
+    return torch.mul(x, factor)
+
+
+for _name in ("bernoulli", "uniform", "exponential", "cauchy", "log_normal", "geometric", "random"):
+    NOISE[_name] = _like
+for _name in ("rand_like", "randn_like"):
+    NOISE[_name] = _like
+for _name in ("rand", "randn"):
+    NOISE[_name] = _sized
+NOISE["normal"] = _normal
+NOISE["native_dropout"] = _native_dropout
+NOISE["rrelu_with_noise"] = _rrelu
+NOISE["rrelu_with_noise_functional"] = _rrelu

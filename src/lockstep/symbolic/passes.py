@@ -1,0 +1,194 @@
+"""One pass: the user's forward and PyTorch's backward over one field, at one symbolic step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import LockstepError, UsageError
+from ..field.arithmetic import STORE, Field, stable_key
+from ..field.dispatch import engine, read_mask
+from ..field.residue import Residue, known, symbolic
+from .places import Place
+from .records import Pass
+from .recorder import Recorder
+from .subject import Subject
+
+Loss = Callable[..., Any]
+CACHES = ("past_key_values", "cache_params", "mems", "past_buckets_states")
+"""Outputs that only speed up generation: no loss is taken of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """What the model is run on: ``inputs``, ``targets`` and ``loss`` as given, ``data`` ``"any"`` or ``"given"``."""
+
+    inputs: Any
+    targets: Any = None
+    loss: Loss | None = None
+    data: str = "any"
+
+
+def run_pass(
+    subject: Subject,
+    example: Example,
+    places: list[Place],
+    residues: Mapping[str, Tensor],
+    f: Field,
+    *,
+    step: int,
+    moving: frozenset[str],
+    quiet_noise: bool = False,
+    details: bool = False,
+) -> Pass:
+    """Forward and backward at the point ``residues``; see :class:`Pass` for what comes back."""
+    torch.manual_seed(stable_key("noise", f.p, f.seed, step) & 0x7FFFFFFF)
+    generator = torch.Generator().manual_seed(stable_key("data", f.p, f.seed, step) & 0x7FFFFFFF)
+    leaves = {
+        n: symbolic(r, subject.parameters[n].dtype, parameter=n).requires_grad_(subject.parameters[n].requires_grad)
+        for n, r in residues.items()
+    }
+    tensors: dict[str, Tensor] = dict(leaves)
+    for name, buffer in subject.buffers.items():
+        tensors[name] = known(buffer.detach().clone()) if buffer.is_floating_point() else buffer.clone()
+    inputs = symbols(example.inputs, f, generator, example.data)
+    targets = symbols(example.targets, f, generator, example.data)
+    record = Pass()
+    with engine(f, quiet_noise=quiet_noise) as guest:
+        recorder = Recorder(guest, subject.model, places, keep_products=details)
+        with subject.bind(tensors):
+            with recorder.watching():
+                outputs = _forward(subject, inputs, example)
+            heads = _outputs(outputs, targets, example.loss)
+            guest.where = lambda: "backward"
+            record.degree = max((h.cell.degree for h in heads), default=1)
+            gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
+    record.units = recorder.finish(dict(residues))
+    record.products = recorder.products or []
+    record.noisy = tuple(guest.noisy)
+    for (name, leaf), g in zip(leaves.items(), gradients, strict=True):
+        record.gradients[name] = None if g is None else _values(g, f)
+        record.read[name] = torch.as_strided(read_mask(leaf.cell), leaf.shape, leaf.stride(), leaf.storage_offset())
+        if g is not None and isinstance(g, Residue):
+            record.degree = max(record.degree, g.cell.degree)
+    return record
+
+
+def _forward(subject: Subject, inputs: Any, example: Example) -> Any:
+    try:
+        return subject.call(inputs)
+    except LockstepError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{n}: {tuple(t.shape)} {t.dtype}" for n, t in named_tensors(example.inputs))
+        raise UsageError(
+            f"the model's forward() failed on the example ({shapes or 'no tensors'}): "
+            f"{type(error).__name__}: {error}\nCheck the shapes, dtypes and ranges of the inputs; the model must "
+            "run on them outside Lockstep too"
+        ) from error
+
+
+def _outputs(outputs: Any, targets: Any, loss: Loss | None) -> list[Residue]:
+    """The tensors that get a cotangent: all float outputs, or the loss."""
+    if loss is not None:
+        value = loss(outputs) if targets is None else loss(outputs, targets)
+        if not isinstance(value, Residue):
+            raise UsageError(
+                f"the loss returned {type(value).__name__}, not a tensor computed from the output: it must be "
+                "loss(output, target), or loss(output) where no targets are given"
+            )
+        if value.numel() != 1:
+            raise UsageError(f"the loss has shape {tuple(value.shape)}: it must be a single number (use mean or sum)")
+        return [value]
+    return [t for t in float_tensors(outputs) if isinstance(t, Residue)]
+
+
+def _backward(
+    heads: list[Residue],
+    leaves: Mapping[str, Residue],
+    moving: frozenset[str],
+    f: Field,
+    generator: torch.Generator,
+    has_loss: bool,
+) -> list[Any]:
+    live = [h for h in heads if h.requires_grad]
+    wanted = [n for n, leaf in leaves.items() if leaf.requires_grad and n in moving]
+    if not live or not wanted:
+        return [None] * len(leaves)
+    one = torch.ones((), dtype=STORE)
+    cotangents = [
+        symbolic(one.expand(h.shape).clone() if has_loss else f.symbols(h.shape, generator), h.dtype) for h in live
+    ]
+    found = torch.autograd.grad(live, [leaves[n] for n in wanted], cotangents, allow_unused=True)
+    by_name = dict(zip(wanted, found, strict=True))
+    return [by_name.get(n) for n in leaves]
+
+
+def _values(g: Tensor, f: Field) -> Tensor:
+    if isinstance(g, Residue) and not g.known:
+        return g.inner
+    return f.embed(g.inner if isinstance(g, Residue) else g)
+
+
+# -- walking through inputs and outputs ---------------------------------------------------------------
+
+
+def symbols(value: Any, f: Field, generator: torch.Generator, data: str) -> Any:
+    """Inputs as the engine sees them: float tensors become symbols, everything else stays."""
+    if isinstance(value, Tensor):
+        if not value.is_floating_point():
+            return value.clone()
+        if data == "given":
+            return known(value.detach().clone())
+        return symbolic(f.symbols(value.shape, generator), value.dtype)
+    if isinstance(value, Mapping):
+        items = {k: symbols(v, f, generator, data) for k, v in value.items()}
+        return items if type(value) is dict else _same_mapping(value, items)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(symbols(v, f, generator, data) for v in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(symbols(v, f, generator, data) for v in value)
+    return value
+
+
+def _same_mapping(value: Mapping[str, Any], items: dict[str, Any]) -> Any:
+    try:
+        return type(value)(items)  # type: ignore[call-arg]
+    except TypeError:
+        return items
+
+
+def float_tensors(value: Any) -> Iterator[Tensor]:
+    """Float tensors in tensors, tuples, lists, dicts and dataclasses (``ModelOutput``), caches left out."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in CACHES:
+                yield from float_tensors(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from float_tensors(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for fld in dataclasses.fields(value):
+            if fld.name not in CACHES:
+                yield from float_tensors(getattr(value, fld.name))
+
+
+def named_tensors(value: Any, name: str = "input") -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of every tensor in the example."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from named_tensors(item, str(key))
+    elif isinstance(value, (tuple, list)):
+        for n, item in enumerate(value):
+            yield from named_tensors(item, f"{name}{n}")
+
+

@@ -1,0 +1,257 @@
+"""Watches a forward pass and fingerprints the units of every :class:`Place`.
+
+Most units are a module's output, seen by PyTorch's global forward hooks (the model's own hooks are left
+alone). Some weights are used without their module ever being called (``F.multi_head_attention_forward``,
+``F.linear(x, self.weight)``, the layers inside an LSTM): those are seen from the ops, because a residue tensor
+knows whether it is a view of a parameter, and which rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+from ..field.dispatch import Engine
+from ..field.residue import Residue
+from .places import Place
+from .records import ROWS, Product, fingerprint, join, pack, slices_print
+
+PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "linear": (0, 1)}
+
+
+class Recorder:
+    """One forward pass. ``finish(parameters)`` returns layer → (U,) fingerprints."""
+
+    def __init__(self, engine: Engine, model: nn.Module, places: list[Place], keep_products: bool) -> None:
+        self._engine, self._field = engine, engine.field
+        self._paths = {id(m): path for path, m in model.named_modules()}
+        self._outputs = {p.module: p for p in places if p.source == "output"}
+        self._places = places
+        self._prints: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._rows: dict[str, Tensor] = {}  # parameter -> (ROWS, size of axis 0), from ops
+        self._inputs: dict[str, Tensor] = {}  # parameter -> (ROWS, I), from ops
+        self._hidden: dict[str, nn.RNNBase] = {
+            path: m for path, m in model.named_modules() if isinstance(m, nn.RNNBase)
+        }
+        self._stack: list[str] = []
+        self._attention: tuple[str, int, bool] | None = None
+        self.heads: dict[str, int] = {}
+        self.products: list[Product] | None = [] if keep_products else None
+        self.called: set[str] = set()
+
+    def path(self) -> str:
+        return self._stack[-1] if self._stack else ""
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        register_pre = torch.nn.modules.module.register_module_forward_pre_hook
+        register = torch.nn.modules.module.register_module_forward_hook
+        handles = [register_pre(self._enter), register(self._leave)]
+        self._engine.where, self._engine.on_product = self.path, self._product
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._engine.on_product = None
+
+    # -- module outputs ---------------------------------------------------------------------------
+
+    def _enter(self, module: nn.Module, _args: Any) -> None:
+        self._stack.append(self._paths.get(id(module), self.path()))
+
+    def _leave(self, module: nn.Module, _args: Any, output: Any) -> None:
+        path = self._stack.pop() if self._stack else ""
+        self.called.add(path)
+        first = output[0] if isinstance(output, (tuple, list)) and output else output
+        if not isinstance(first, Residue):
+            return
+        if path in self._hidden and self._hidden[path] is module:
+            self._recurrent_output(path, self._hidden[path], first, output)
+            return
+        place = self._outputs.get(path)
+        if place is not None and self._paths.get(id(module)) == path:
+            axis = _axis(place, first)
+            if axis is not None:
+                self._add(place.name, self._print(first, axis, place.name))
+
+    def _recurrent_output(self, path: str, module: nn.RNNBase, sequence: Residue, output: Any) -> None:
+        """The top layer's hidden states; with a projection the ops show the states before it."""
+        if module.proj_size:
+            return
+        top, size = module.num_layers - 1, module.hidden_size
+        data = getattr(sequence, "data", sequence) if not isinstance(sequence, Residue) else sequence
+        columns = self._print(data, -1, path)
+        for n, suffix in enumerate(("", "_reverse") if module.bidirectional else ("",)):
+            self._add(f"{path}[l{top}{suffix}]", columns[:, n * size : (n + 1) * size])
+
+    def _print(self, x: Residue, axis: int, key: str) -> Tensor:
+        values = self._engine.residues(x)
+        return fingerprint(self._field, values, axis, (key, self._counts.get(key, 0)))
+
+    def _add(self, name: str, prints: Tensor) -> None:
+        """Modules that are called more than once: fingerprints of all calls add up (different rows each)."""
+        self._counts[name] = self._counts.get(name, 0) + 1
+        old = self._prints.get(name)
+        self._prints[name] = prints if old is None else self._field.add(old, prints)
+
+    # -- ops on parameters --------------------------------------------------------------------------
+
+    def _product(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+        if name in ("_softmax", "_safe_softmax", "softmax") and isinstance(result, Residue):
+            self._see_softmax(result)
+        elif name in ("bmm", "baddbmm") and self._attention is not None:
+            path, heads, _ = self._attention
+            self._attention = (path, heads, True)
+        if name in PRODUCTS:
+            a, b = (args[i] for i in PRODUCTS[name])
+            if isinstance(b, Residue) and b.cell.parameter and b.dim() == 2:
+                self._matrix(a, b if name != "linear" else b.t(), result)
+            elif isinstance(a, Residue) and a.cell.parameter and a.dim() == 2 and isinstance(b, Residue):
+                self._matrix(b.t(), a.t(), result.t())
+        elif name == "convolution":
+            self._convolution(args, result)
+
+    def _see_softmax(self, result: Residue) -> None:
+        if result.dim() == 4 and result.shape[1] > 1:
+            self._attention = (self.path(), result.shape[1], False)
+
+    def _matrix(self, a: Any, b: Residue, result: Residue) -> None:
+        """a (S, I) @ b (I, O), ``b`` a view of a parameter."""
+        parameter = b.cell.parameter
+        assert parameter is not None
+        if not isinstance(a, Residue):
+            return
+        key = f"{parameter} in"
+        incoming = fingerprint(self._field, self._engine.residues(a), -1, (key, self._counts.get(key, 0)))
+        self._counts[key] = self._counts.get(key, 0) + 1
+        old = self._inputs.get(parameter)
+        same = old is not None and old.shape == incoming.shape
+        self._inputs[parameter] = self._field.add(old, incoming) if same and old is not None else incoming
+        self._see_heads(incoming)
+        if self.products is not None:
+            axis = 1 if b.stride(0) == 1 or b.shape[0] == 1 else 0
+            self.products.append(Product(parameter, axis, pack(incoming), self.path()))
+        row = b.stride(1)
+        if row == 0 or b.stride(0) > row:
+            return  # x @ W with W (in, out): its columns, not its rows, are units
+        start, total = b.storage_offset() // row, b.cell.flat.numel() // row
+        rows = self._rows.setdefault(parameter, torch.zeros(ROWS, total))
+        count = f"{parameter} out"
+        prints = fingerprint(self._field, self._engine.residues(result), -1, (count, self._counts.get(count, 0)))
+        self._counts[count] = self._counts.get(count, 0) + 1
+        rows[:, start : start + b.shape[1]] = self._field.add(rows[:, start : start + b.shape[1]], prints)
+
+    def _see_heads(self, incoming: Tensor) -> None:
+        """The first product with a parameter after softmax and values takes the heads' outputs in."""
+        if self._attention is None or not self._attention[2]:
+            return
+        path, heads, _ = self._attention
+        self._attention = None
+        if incoming.shape[1] % heads == 0 and incoming.shape[1] > heads:
+            name = f"{path}[heads]" if path else "[heads]"
+            self.heads[name] = heads
+            joined = join(incoming, heads)
+            old = self._prints.get(name)
+            self._prints[name] = joined if old is None else old * 3 + joined
+
+    def _convolution(self, args: tuple[Any, ...], result: Any) -> None:
+        x, w = args[0], args[1]
+        if not (isinstance(w, Residue) and w.cell.parameter and isinstance(x, Residue)):
+            return
+        dim = -(w.dim() - 1)
+        if self.products is not None and args[-1] == 1:
+            prints = fingerprint(self._field, self._engine.residues(x), dim, "conv in")
+            self.products.append(Product(w.cell.parameter, 0 if args[6] else 1, pack(prints), self.path()))
+        if not args[6]:
+            rows = fingerprint(self._field, self._engine.residues(result), dim, "conv out")
+            self._rows.setdefault(w.cell.parameter, rows)
+
+    # -- the end --------------------------------------------------------------------------------------
+
+    def finish(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Fingerprints of every place; what no op or hook showed is judged by its own parameters."""
+        out: dict[str, Tensor] = {}
+        for place in self._places:
+            out[place.name] = self._of(place, parameters)
+            if place.source == "projection" and place.part == "v":
+                self._heads_of(place.module, out)
+        for name in self.heads:
+            if name not in out:
+                out[name] = _fold(self._prints[name])
+        return out
+
+    def _heads_of(self, module: str, out: dict[str, Tensor]) -> None:
+        name = f"{module}[heads]"
+        if name in self._prints:
+            out[name] = _fold(self._prints[name])
+
+    def _of(self, place: Place, parameters: dict[str, Tensor]) -> Tensor:
+        if place.name in self._prints:
+            return pack(self._prints[place.name])
+        own = slices_print(self._field, parameters, place.slices, place.width)
+        if place.source == "hidden":
+            inner = self._hidden_prints(place)
+            return own if inner is None else inner
+        if place.source == "projection":
+            return self._projection(place, parameters)
+        if place.source == "output" and place.slices:
+            rows = self._rows.get(place.slices[0][0])
+            if rows is not None and rows.shape[1] == place.width:
+                bias = slices_print(self._field, parameters, place.slices[1:], place.width)
+                return pack(rows) * 7 + bias
+        return own
+
+    def _hidden_prints(self, place: Place) -> Tensor | None:
+        """Hidden states inside a stack are what the next layer (or the projection) takes in."""
+        module = self._hidden[place.module]
+        names = {name.rsplit(".", 1)[-1]: name for name, _ in place.slices}
+        own = next(iter(names.values()))
+        prefix = own[: len(own) - len(own.rsplit(".", 1)[-1])]
+        if module.proj_size:
+            states = self._inputs.get(f"{prefix}weight_hr_{place.part}")
+            return None if states is None else pack(states)
+        layer = int(place.part[1:].split("_")[0])
+        states = self._inputs.get(f"{prefix}weight_ih_l{layer + 1}")
+        if states is None:
+            return None
+        size = module.hidden_size
+        offset = size if place.part.endswith("_reverse") else 0
+        return pack(states[:, offset : offset + size])
+
+    def _projection(self, place: Place, parameters: dict[str, Tensor]) -> Tensor:
+        first, last = place.rows
+        rows = self._rows.get(place.slices[0][0])
+        weight = parameters[place.slices[0][0]][first:last]
+        own = {"weight": weight}
+        slices: tuple[tuple[str, int], ...] = (("weight", 0),)
+        if len(place.slices) > 1:
+            letter = "qkv".index(place.part) * place.width
+            own["bias"] = parameters[place.slices[1][0]][letter : letter + place.width]
+            slices = (*slices, ("bias", 0))
+        if rows is None:
+            return slices_print(self._field, own, slices, place.width)
+        bias = slices_print(self._field, own, slices[1:], place.width)
+        return pack(rows[:, first:last]) * 7 + bias
+
+
+def _fold(prints: Tensor) -> Tensor:
+    """(ROWS, heads) int64 → (heads,)."""
+    weights = torch.tensor([1, 3 << 20, 5 << 40], dtype=torch.int64)
+    return (prints.long() * weights[:, None]).sum(0)
+
+
+def _axis(place: Place, output: Tensor) -> int | None:
+    """The dimension of ``output`` with the units: where the class says, else the last or second that fits."""
+    for axis in (place.axis, -1, 1, 0):
+        if -output.dim() <= axis < output.dim() and output.shape[axis] == place.width:
+            return axis
+    return None
+
+

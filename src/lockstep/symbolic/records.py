@@ -1,0 +1,89 @@
+"""What one pass leaves behind: a fingerprint for each unit, gradients for each parameter.
+
+A unit's activations over all samples and positions, ``v`` (S,), are fingerprinted by ``R v`` with a fixed random
+``R`` (3, S) over the field: three residues, linear in ``v``, so opposite units have opposite fingerprints and
+different ones agree with probability ``p^-3``. They are packed into one int64 that keeps the sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ..field.arithmetic import STORE, Field, mix, stable_key
+
+ROWS = 3
+
+
+@dataclass
+class Product:
+    """A product with a parameter: ``incoming`` fingerprints of its input units, the parameter's input axis."""
+
+    parameter: str
+    axis: int
+    incoming: Tensor
+    module: str
+
+
+@dataclass
+class Pass:
+    """One lane, one step.
+
+    ``units``: layer → (U,) fingerprints; ``gradients``: parameter → residues or None where it was not used;
+    ``read``: parameter → boolean entries that were read; ``products`` in the order of execution (lane 0 only).
+    """
+
+    units: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[str, Tensor | None] = field(default_factory=dict)
+    read: dict[str, Tensor] = field(default_factory=dict)
+    products: list[Product] = field(default_factory=list)
+    degree: int = 1
+    noisy: tuple[str, ...] = ()
+
+
+def random_rows(f: Field, count: int, key: object) -> Tensor:
+    """(ROWS, count) fixed random residues."""
+    base = torch.arange(ROWS * count, dtype=torch.int64).view(ROWS, count) + 1
+    return f.draw((mix(base, stable_key("fingerprint", key)) >> 1).abs().clamp_(min=1), 3)
+
+
+def fingerprint(f: Field, x: Tensor, axis: int, key: object) -> Tensor:
+    """(ROWS, U) residues: the linear fingerprint of each slice of ``x`` along ``axis``."""
+    units = x.shape[axis]
+    columns = x.movedim(axis, -1).reshape(-1, units)
+    if bool(torch.isinf(columns).any()):
+        columns = torch.where(torch.isinf(columns), columns.sign() * f.half, columns)
+    if columns.shape[0] == 0 or units == 0:
+        return torch.zeros(ROWS, units, dtype=STORE)
+    return f.matmul(random_rows(f, columns.shape[0], key), columns)
+
+
+def pack(prints: Tensor) -> Tensor:
+    """(ROWS, U) signed residues → (U,) int64; ``pack(-x) = -pack(x)``."""
+    weights = torch.tensor([1, 1 << 20, 1 << 40], dtype=torch.int64)
+    return (prints.long() * weights[:, None]).sum(0)
+
+
+def join(columns: Tensor, groups: int) -> Tensor:
+    """(ROWS, groups * d) → (ROWS, groups): an ordered, sign-keeping combination of each group's units."""
+    d = columns.shape[1] // groups
+    weights = 2 * mix(torch.arange(d), stable_key("join")) + 1
+    return (columns.long().view(ROWS, groups, d) * weights).sum(-1)
+
+
+def slices_print(f: Field, tensors: Mapping[str, Tensor | None], slices: tuple[tuple[str, int], ...], width: int) -> Tensor:
+    """(width,) fingerprints of a layer's parameter slices (or of their gradients)."""
+    total = torch.zeros(ROWS, width, dtype=STORE)
+    for name, axis in slices:
+        t = tensors.get(name)
+        if t is None:
+            continue
+        blocks = t.shape[axis] // width  # gates of an RNN are stacked blocks of `width` rows
+        rows = t.movedim(axis, 0).reshape(blocks, width, -1)
+        flat = rows.permute(1, 0, 2).reshape(width, prod(rows.shape) // width)
+        total = f.add(total, fingerprint(f, flat, 0, name))
+    return pack(total)

@@ -1,0 +1,168 @@
+"""The user's model as a guest: everything it owns is put back as it was, also after an error.
+
+A :class:`Subject` says which parameters a model has and how it is called with other tensors in their place.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import NonFiniteError, UsageError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to audit.
+
+    ``parameters`` (name → tensor; tied ones once) and ``buffers`` are the originals, never written to.
+    ``call(inputs)`` runs the forward pass; ``bind(tensors)`` is a context in which the model uses ``tensors``.
+    """
+
+    model: nn.Module
+    parameters: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    call: Callable[[Any], Any]
+    bind: Callable[[Mapping[str, Tensor]], Any]
+
+
+def subject_of(model: Any) -> Subject:
+    """The subject for an eager ``nn.Module`` (or a Keras 3 model on the torch backend)."""
+    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        model = model._orig_mod  # torch.compile: the eager module is what can be followed
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"audit() wants a torch.nn.Module, got {type(model).__name__}: pass the model object itself, "
+            "not its class, its state_dict or its output"
+        )
+    if hasattr(model, "stateless_call"):
+        from ..integrations.keras import keras_subject
+
+        return keras_subject(model)  # type: ignore[no-any-return]
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError("TorchScript modules cannot be followed op by op: pass the eager nn.Module")
+    parameters = dict(model.named_parameters())
+    _refuse_unusable(parameters)
+    return Subject(
+        model=model,
+        parameters=parameters,
+        buffers={n: b for n, b in model.named_buffers() if b is not None},
+        call=lambda inputs: call_with(model, inputs),
+        bind=lambda tensors: bound(model, tensors),
+    )
+
+
+def _refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
+    lazy = [n for n, p in parameters.items() if isinstance(p, nn.parameter.UninitializedTensorMixin)]
+    if lazy:
+        raise UsageError(
+            f"parameters {', '.join(lazy)} of lazy modules have no shape yet: run the model once on an "
+            "example before the audit"
+        )
+    meta = [n for n, p in parameters.items() if p.is_meta]
+    if meta:
+        raise UsageError(f"parameters {', '.join(meta[:5])} are on the meta device and hold no values")
+    broken = [
+        f"{n} ({int((~torch.isfinite(p)).sum())} of {p.numel()} entries)"
+        for n, p in parameters.items()
+        if p.is_floating_point() and not bool(torch.isfinite(p.detach()).all())
+    ]
+    if broken:
+        raise NonFiniteError(
+            f"NaN or infinite weights in {', '.join(broken)}: such a network has no exact training; reload "
+            "or re-initialise these parameters"
+        )
+    complex_ones = [n for n, p in parameters.items() if p.is_complex()]
+    if complex_ones:
+        raise NonFiniteError(
+            f"parameters {', '.join(complex_ones)} are complex; the engine follows real parameters only: "
+            "store real and imaginary parts as two real parameters"
+        )
+
+
+def call_with(model: Callable[..., Any], inputs: Any) -> Any:
+    """A tensor is the one argument, a tuple or list the positional ones, a dict the named ones."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, (tuple, list)):
+        return model(*inputs)
+    return model(inputs)
+
+
+@contextmanager
+def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """``model`` uses ``tensors`` in place of its parameters and buffers of those names.
+
+    Done by hand rather than by ``torch.func.functional_call`` because every attribute is restored too
+    (caches, counters, ``weight`` of the old weight norm) and RNNs keep a list of their weights.
+    """
+    by_id = {id(t): tensors[n] for n, t in _everything(model) if n in tensors}
+    saved = [(m, dict(m.__dict__), dict(m._parameters), dict(m._buffers)) for m in model.modules()]
+    try:
+        for m in model.modules():
+            for store in (m._parameters, m._buffers):
+                for key, old in store.items():
+                    if old is not None and id(old) in by_id:
+                        store[key] = by_id[id(old)]  # type: ignore[assignment]
+            if isinstance(m, nn.RNNBase):
+                m.__dict__["_flat_weights"] = [m._parameters.get(n) for n in m._flat_weights_names]
+        yield
+    finally:
+        for m, attributes, parameters, buffers in saved:
+            m.__dict__.clear()
+            m.__dict__.update(attributes)
+            for store, old_store in ((m._parameters, parameters), (m._buffers, buffers)):
+                store.clear()
+                store.update(old_store)  # type: ignore[arg-type]
+
+
+def _everything(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    for name, b in model.named_buffers():
+        if b is not None:
+            yield name, b
+
+
+@contextmanager
+def quarters() -> Iterator[None]:
+    """Random states, autograd and backend switches as the engine needs them, restored on leaving."""
+    python, numpy_state = random.getstate(), _numpy_state()
+    fast = torch.backends.mha.get_fastpath_enabled()
+    threads_deterministic = torch.are_deterministic_algorithms_enabled()
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.autocast("cpu", enabled=False))
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
+        torch.backends.mha.set_fastpath_enabled(False)
+        torch.use_deterministic_algorithms(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+            torch.use_deterministic_algorithms(threads_deterministic)
+            random.setstate(python)
+            _restore_numpy(numpy_state)
+
+
+def _numpy_state() -> Any:
+    try:
+        import numpy as np
+    except ImportError:  # numpy is no dependency of ours
+        return None
+    return np.random.get_state()
+
+
+def _restore_numpy(state: Any) -> None:
+    if state is not None:
+        import numpy as np
+
+        np.random.set_state(state)

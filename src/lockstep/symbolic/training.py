@@ -1,0 +1,214 @@
+"""Symbolic training: step until the pattern of the parameters is fixed, over as many fields as needed.
+
+A healthy network needs one pass over one field: "different" and "not zero" are certain there. Only what looks
+equal or zero needs more lanes (independent primes and symbols), and more steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import UndecidedError
+from ..field.arithmetic import PRIMES, STORE, Field, stable_key
+from .colours import Pattern, Step, initial
+from .optimizer import Plan
+from .passes import Example, run_pass
+from .places import Place
+from .records import Pass, fingerprint, pack, slices_print
+from .subject import Subject
+
+MAX_STEPS = 200
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass
+class Trace:
+    """What symbolic training leaves for the partition.
+
+    ``forward[t]``: layer → (lanes, U) fingerprints at step t; ``backward[t]``: the same of the gradients of the
+    units' parameters (only layers that still had ties); ``moved``/``read``: parameter → boolean entries;
+    ``fingerprints``: parameter → (lanes,) at the last step; ``used``: parameters that got a gradient at all.
+    """
+
+    lanes: list[Field]
+    forward: list[dict[str, Tensor]] = field(default_factory=list)
+    backward: list[dict[str, Tensor]] = field(default_factory=list)
+    moved: dict[str, Tensor] = field(default_factory=dict)
+    read: dict[str, Tensor] = field(default_factory=dict)
+    fingerprints: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    first: Pass = field(default_factory=Pass)
+    degree: int = 1
+    noisy: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        return len(self.forward) - 1
+
+
+class Training:
+    """Symbolic training of one subject under one plan."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        example: Example,
+        places: list[Place],
+        plan: Plan,
+        *,
+        seed: int = 0,
+        lanes: int = 3,
+        quiet_noise: bool = False,
+        progress: Progress | None = None,
+        primes: tuple[int, ...] = PRIMES,
+    ) -> None:
+        self._subject, self._example, self._places, self._plan = subject, example, places, plan
+        self._fields = [
+            Field(primes[n % len(primes)], seed=stable_key("lane", seed, n) & 0x7FFFFFFF) for n in range(lanes)
+        ]
+        self._quiet_noise, self._progress = quiet_noise, progress
+        self._moving = frozenset(plan.keys)
+        self._held: dict[tuple[str, int], Tensor] = {}
+
+    # -- the course of it -----------------------------------------------------------------------------
+
+    def run(self, suspicious: bool = False) -> Trace:
+        """Up to the fixed pattern; one pass when nothing looks equal or zero (unless ``suspicious``)."""
+        trace = Trace(self._fields[:1])
+        colours: dict[str, Tensor] | None = None
+        first = self._pass(0, 0, None, details=True)
+        trace.first = first
+        self._note(trace, first)
+        if not suspicious and not has_ties(first.units):
+            if not self._suspects(trace):
+                trace.forward = [{n: u[None] for n, u in first.units.items()}]
+                return trace
+            second = self._pass(1, 0, None)
+            self._note(trace, second)
+            if not self._suspects(trace):
+                trace.lanes = self._fields[:2]
+                trace.forward = [_stack([first.units, second.units])]
+                return trace
+            rest = [second]
+        else:
+            rest = []
+        trace.lanes = self._fields
+        colours = initial(self._subject.parameters, self._plan)
+        pattern: Pattern | None = None
+        for step in range(MAX_STEPS):
+            given = [first, *rest] if step == 0 else []
+            fold = Step(colours, self._plan)
+            self._step(trace, step, colours if step else None, given, fold)
+            new = fold.colours()
+            pattern = pattern or Pattern(colours)
+            if not pattern.refine(new):
+                self._finish(trace, step, colours if step else None)
+                return trace
+            self._advance(new)
+            colours = new
+        raise UndecidedError(
+            f"the pattern of the parameters had not settled after {MAX_STEPS} symbolic steps; audit a shallower "
+            "part of the model"
+        )
+
+    def _step(
+        self, trace: Trace, step: int, colours: Mapping[str, Tensor] | None, given: list[Pass], fold: Step
+    ) -> None:
+        units, gradients = [], []
+        for lane in range(len(self._fields)):
+            one = given[lane] if lane < len(given) else self._pass(lane, step, colours)
+            fold.fold(lane, one.gradients)
+            self._note(trace, one)
+            units.append(one.units)
+            gradients.append(self._gradient_prints(lane, one))
+        trace.forward.append(_stack(units))
+        trace.backward.append(_stack(gradients))
+
+    def _pass(self, lane: int, step: int, colours: Mapping[str, Tensor] | None, details: bool = False) -> Pass:
+        if self._progress is not None:
+            self._progress(f"symbolic step {step}, field {lane + 1}", step, None)
+        f = self._fields[lane]
+        return run_pass(
+            self._subject,
+            self._example,
+            self._places,
+            self._point(f, lane, colours),
+            f,
+            step=step,
+            moving=self._moving,
+            quiet_noise=self._quiet_noise,
+            details=details,
+        )
+
+    def _point(self, f: Field, lane: int, colours: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """theta of one lane: embedded as initialised, then drawn from the colours (or advanced additively)."""
+        point = {}
+        for name, p in self._subject.parameters.items():
+            if (name, lane) in self._held:
+                point[name] = self._held[name, lane]
+            elif colours is not None and name in colours and self._plan.update == "any":
+                point[name] = f.draw(colours[name], stable_key("theta", f.seed))
+            else:
+                point[name] = f.embed(p)
+        return point
+
+    def _advance(self, colours: Mapping[str, Tensor]) -> None:
+        """Additive: theta := s * theta + H(g), with ``H(g)`` drawn from the history of gradients."""
+        if self._plan.update != "additive":
+            return
+        for lane, f in enumerate(self._fields):
+            for name, colour in colours.items():
+                theta = self._held.get((name, lane))
+                if theta is None:
+                    theta = f.embed(self._subject.parameters[name])
+                s = int(f.draw(torch.tensor([stable_key("decay", self._plan.keys[name])]), f.seed))
+                move = f.draw(colour, stable_key("theta", f.seed))
+                self._held[name, lane] = f.add(f.scale(theta, s), move)
+
+    # -- notes ----------------------------------------------------------------------------------------
+
+    def _note(self, trace: Trace, one: Pass) -> None:
+        trace.degree = max(trace.degree, one.degree)
+        trace.noisy.update(dict.fromkeys(one.noisy))
+        for name in self._plan.keys:
+            g = one.gradients.get(name)
+            moved = g != 0 if g is not None else torch.zeros(self._subject.parameters[name].shape, dtype=torch.bool)
+            for store, entries in ((trace.moved, moved), (trace.read, one.read[name])):
+                store[name] = entries if name not in store else store[name] | entries
+
+    def _suspects(self, trace: Trace) -> bool:
+        """Entries that were read and have not moved yet."""
+        return any(bool((trace.read[n] & ~trace.moved[n]).any()) for n in trace.moved)
+
+    def _gradient_prints(self, lane: int, one: Pass) -> dict[str, Tensor]:
+        tied = {n for n, u in one.units.items() if _tied(u)}
+        return {
+            place.name: slices_print(self._fields[lane], one.gradients, place.slices, place.width)
+            for place in self._places
+            if place.name in tied and place.slices and place.source != "projection"
+        }
+
+    def _finish(self, trace: Trace, step: int, colours: Mapping[str, Tensor] | None) -> None:
+        prints: dict[str, list[int]] = {n: [] for n in self._subject.parameters}
+        for lane, f in enumerate(self._fields):
+            for name, theta in self._point(f, lane, colours).items():
+                flat = theta.reshape(1, -1) if theta.numel() else torch.zeros(1, 1, dtype=STORE)
+                prints[name].append(int(pack(fingerprint(f, flat, 0, ("tensor", flat.shape)))[0]))
+        trace.fingerprints = {n: tuple(values) for n, values in prints.items()}
+
+
+def has_ties(units: Mapping[str, Tensor]) -> bool:
+    """Whether any two units of a layer look equal or opposite."""
+    return any(_tied(u) for u in units.values())
+
+
+def _tied(u: Tensor) -> bool:
+    return u.numel() > 1 and int(torch.unique(u.abs()).numel()) < u.numel()
+
+
+def _stack(lanes: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    names = [n for n in lanes[0] if all(n in lane for lane in lanes)]
+    return {n: torch.stack([lane[n] for lane in lanes]) for n in names}
