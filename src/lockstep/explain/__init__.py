@@ -2,5 +2,6 @@
 
 from lockstep.explain.derivation import Derivation, Factor, Term
 from lockstep.explain.derive import explain
+from lockstep.explain.sidebyside import Comparison, FactorPair, compare
 
-__all__ = ["Derivation", "Factor", "Term", "explain"]
+__all__ = ["Comparison", "Derivation", "Factor", "FactorPair", "Term", "compare", "explain"]

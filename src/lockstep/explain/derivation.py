@@ -40,10 +40,15 @@ class Term:
     """
 
     via: str
-    factors: tuple[Factor, ...]
     value: Tensor
     share: float
+    spell: Callable[[], tuple[Factor, ...]] = field(repr=False)
     expand: Callable[[], tuple[Term, ...]] = field(default=tuple, repr=False)
+
+    @cached_property
+    def factors(self) -> tuple[Factor, ...]:
+        """The factors of this path, from J (or the next branching) down."""
+        return self.spell()
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
@@ -157,11 +162,11 @@ def number(value: float) -> str:
     return f"{value + 0.0:.4g}"  # + 0.0 turns a negative zero into zero
 
 
-def numbers(value: Tensor) -> str:
+def numbers(value: Tensor, shown: int = SHOWN_SAMPLES) -> str:
     """A value a sample: the first few, and how many more."""
     flat = value.reshape(-1)
     if flat.numel() > 1 and bool((flat == flat[0]).all()):
         return f"{number(float(flat[0]))} (all)"
-    shown = ", ".join(number(float(v)) for v in flat[:SHOWN_SAMPLES])
-    more = flat.numel() - SHOWN_SAMPLES
-    return shown + (f", … {more} more" if more > 0 else "")
+    first = ", ".join(number(float(v)) for v in flat[:shown])
+    more = flat.numel() - shown
+    return first + (f", … {more} more" if more > 0 else "")

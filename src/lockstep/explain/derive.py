@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lockstep.errors import UndecidedError, UsageError
-from lockstep.explain.chain import Chain, follow_to_loss, gradient
+from lockstep.explain.chain import follow_to_loss, gradient
 from lockstep.explain.derivation import Derivation, Factor, Term, number
 from lockstep.explain.guest import Loss, Run, as_guest, run
 from lockstep.explain.losses import Reduction, reduction_of
@@ -191,11 +191,14 @@ def over_positions(entry: Entry, names: Names, uses: Positions) -> Parts:
     terms = []
     for p in shares.abs().argsort(descending=True, stable=True).tolist():
         label = uses.labels[p]
-        pair = (
-            Factor("dJ/dz", f"delta {label}", delta[:, p]),
-            Factor(f"dz/d{symbol}", f"input {label}", uses.inputs[:, p]),
-        )
-        terms.append(Term(label, pair, pair[0].value * pair[1].value, float(shares[p])))
+
+        def spell(p: int = p, label: str = label) -> tuple[Factor, ...]:
+            return (
+                Factor("dJ/dz", f"delta {label}", delta[:, p]),
+                Factor(f"dz/d{symbol}", f"input {label}", uses.inputs[:, p]),
+            )
+
+        terms.append(Term(label, delta[:, p] * uses.inputs[:, p], float(shares[p]), spell))
     return (total,), tuple(terms)
 
 
@@ -224,7 +227,7 @@ def product_of(factors: tuple[Factor, ...]) -> Tensor:
 def sum_of_sizes(factors: tuple[Factor, ...], terms: tuple[Term, ...]) -> float:
     """The sum of absolute summands: the scale of rounding where they cancel."""
     size = float(product_of(factors).abs().sum())
-    return size + sum(float(t.value.abs().sum()) for t in terms[:100])
+    return size + sum(abs(term.share) for term in terms)
 
 
 def refuse_mismatch(entry: Entry, found: float, size: float) -> None:

@@ -82,14 +82,15 @@ class Names:
 
 def names_for(network: Network, notation: str | None = None) -> Names:
     """Names in ``"course"`` or ``"index"`` notation; by default course on a small dense network."""
-    size = sum(d.matrix.numel() for d in network.layers)
     if notation not in (None, "course", "index"):
         raise UsageError(f"notation must be 'course' or 'index', got {notation!r}.")
     if notation == "course" and not network.dense_only:
         raise UsageError(
             "course notation (w1, z1, a1) numbers dense layers only; use notation='index'."
         )
-    course = notation == "course" or (notation is None and network.dense_only and size <= SMALL)
+    course = notation == "course" or (
+        notation is None and network.dense_only and size_of(network) <= SMALL
+    )
     return Names(network, course)
 
 
@@ -101,9 +102,11 @@ def find_weight(
     Raises :class:`~lockstep.errors.UsageError` that lists the names that do exist, closest first.
     """
     weight = weight.strip()
-    course = course_names(network)
-    if weight in course:
-        return course[weight]
+    course = course_names(network) if size_of(network) <= SMALL else {}
+    match = re.fullmatch(r"([wb])(\d+)", weight)
+    found = in_course(match[1], int(match[2]), network) if match else None
+    if found is not None:
+        return found
     match = re.fullmatch(r"([Wb])\[([^\]]+)\]\[([\d\s,]+)\]", weight)
     if match:
         names = Names(network, course=False)
@@ -123,11 +126,32 @@ def find_weight(
     raise unknown(weight, parameters, course)
 
 
+def size_of(network: Network) -> int:
+    """How many weights the dense layers have."""
+    return sum(dense.matrix.numel() for dense in network.layers)
+
+
+def in_course(kind: str, number: int, network: Network) -> tuple[str, Index] | None:
+    """The entry called ``w{number}`` or ``b{number}``, counted through the layers; None if there is none."""
+    left = number - 1
+    for dense in network.layers if network.dense_only else ():
+        units, inputs = dense.width, int(dense.matrix.shape[1])
+        count = units * inputs if kind == "w" else units
+        if 0 <= left < count and kind == "w":
+            j, i = divmod(left, inputs)
+            return dense.weight, (i, j) if dense.transposed else (j, i)
+        if 0 <= left < count and dense.bias:
+            return dense.bias, (left,)
+        left -= count
+    return None
+
+
 def course_names(network: Network) -> dict[str, tuple[str, Index]]:
     """``w1, w2, …, b1, …`` of a network of dense layers with their places; empty for other networks."""
     if not network.dense_only:
         return {}
-    names, found = Names(network, course=True), {}
+    names = Names(network, course=True)
+    found: dict[str, tuple[str, Index]] = {}
     for dense in network.layers:
         for j in range(dense.width):
             for i in range(dense.matrix.shape[1]):
@@ -163,7 +187,7 @@ def unknown(
 ) -> UsageError:
     """The error that lists what does exist, the closest names first."""
     entries = [f"{n}[{','.join('0' for _ in p.shape)}]" for n, p in parameters.items()]
-    known = [*course, *entries] if len(course) <= SMALL else entries
+    known = [*course, *entries]
     close = difflib.get_close_matches(weight, known, n=len(known), cutoff=0.0)[:8]
     shapes = ", ".join(f"{n} {tuple(p.shape)}" for n, p in list(parameters.items())[:20])
     return UsageError(

@@ -1,0 +1,178 @@
+"""``train``: a plain PyTorch training loop that keeps what every weight was at every step.
+
+Recording costs one concatenation a step. Distances between units and effective widths are not measured
+while training; :class:`~lockstep.explain.history.History` computes them from the recorded weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lockstep.errors import UsageError
+from lockstep.explain.guest import Loss, arguments, checked, evaluate, refuse_weights
+from lockstep.explain.history import History
+
+Optimizer = torch.optim.Optimizer | Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+MEMORY = 2**26  # bytes of recorded weights; beyond it every second, third, … step is kept
+
+
+def train(
+    model: nn.Module,
+    x: Any,
+    y: Any,
+    *,
+    loss: Loss,
+    optimizer: Optimizer,
+    steps: int,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    record_every: int | None = None,
+    progress: bool | None = None,
+) -> History:
+    """Trains ``model`` in place for ``steps`` updates and records every weight and the loss.
+
+    ``x`` (N, …) and ``y`` (N, …) as for :func:`explain`; ``optimizer`` is an instance on the model's
+    parameters or a function of parameters (``functools.partial(torch.optim.SGD, lr=0.1)``). The whole
+    batch is used unless ``batch_size`` is given. ``seed`` fixes batches and noise; the global random
+    state is restored. ``progress`` shows a bar on stderr (by default on a terminal only).
+
+    >>> from functools import partial
+    >>> from lockstep.explain.bundled import coffee, course_network
+    >>> from lockstep.explain.tying import tie
+    >>> net, (x, y) = course_network(seed=1), coffee()
+    >>> _ = tie(net, "0", [0, 1])
+    >>> history = train(net, x, y, loss=nn.functional.mse_loss,
+    ...                 optimizer=partial(torch.optim.Adam, lr=0.05), steps=50)
+    >>> history.after("w1") == history.after("w3"), history.after("w1") == history.before("w1")
+    (True, False)
+
+    Raises :class:`~lockstep.errors.UsageError` if x, y or the loss do not fit, or the loss becomes NaN.
+    """
+    refuse_weights(model)
+    if steps < 1:
+        raise UsageError(f"steps must be at least 1, got {steps}.")
+    x, y = checked(x, "x"), checked(y, "y")
+    skeleton = copy.deepcopy(model)
+    with torch.inference_mode(False), torch.enable_grad(), seeded(seed):
+        opt = optimizer_for(optimizer, model)
+        batches = batches_of(x, y, batch_size, shuffle, seed)
+        record = Record(model, steps, record_every)
+        xb, yb = next(batches)
+        evaluate(loss, call(model, xb), yb)  # an x, y or loss that does not fit is refused in words
+        for step in bar(range(steps), progress):
+            opt.zero_grad(set_to_none=True)
+            J = loss(call(model, xb), yb) if yb is not None else loss(call(model, xb))
+            record.write(step, J)
+            J.backward()
+            opt.step()
+            xb, yb = next(batches)
+        with torch.no_grad():
+            J = evaluate(loss, call(model, xb), yb)
+        record.write(steps, J)
+    return record.history(skeleton, x, opt)
+
+
+def call(model: nn.Module, x: Any) -> Any:
+    """The model on ``x``, given as tensor, tuple or dict."""
+    if isinstance(x, Tensor):
+        return model(x)
+    args, kwargs = arguments(x)
+    return model(*args, **kwargs)
+
+
+class Record:
+    """Flat weights and losses at the recorded steps; the first and the last step always are."""
+
+    def __init__(self, model: nn.Module, steps: int, every: int | None) -> None:
+        self.named = dict(model.named_parameters())
+        self.tensors = [p.detach() for p in self.named.values()]
+        size = sum(t.numel() for t in self.tensors)
+        dtype = (
+            torch.float64 if any(t.dtype == torch.float64 for t in self.tensors) else torch.float32
+        )
+        self.every = every or max(1, math.ceil((steps + 1) * size * 8 / MEMORY))
+        self.last = steps
+        self.kept = sorted({*range(0, steps + 1, self.every), steps})
+        self.weights = torch.empty(len(self.kept), size, dtype=dtype)
+        self.losses = torch.empty(len(self.kept), dtype=torch.float64)
+        self.row = 0
+
+    def write(self, step: int, J: Tensor) -> None:
+        """Keeps the state before update ``step`` (the final one has ``step == steps``)."""
+        if step % self.every and step != self.last:
+            return
+        self.losses[self.row] = J.detach()
+        torch.cat([t.reshape(-1) for t in self.tensors], out=self.weights[self.row])
+        self.row += 1
+
+    def history(self, skeleton: nn.Module, x: Any, opt: torch.optim.Optimizer) -> History:
+        """The finished record; refuses a run that left the finite numbers."""
+        bad = ~torch.isfinite(self.losses)
+        if bad.any():
+            first = self.kept[int(bad.nonzero()[0])]
+            raise UsageError(
+                f"the loss is not finite from step {first} on: training diverged. Use a smaller learning "
+                f"rate than {opt.param_groups[0].get('lr')}, or scale x."
+            )
+        shapes = {name: tuple(p.shape) for name, p in self.named.items()}
+        return History(
+            shapes, tuple(self.kept), self.weights, self.losses, type(opt).__name__, skeleton, x
+        )
+
+
+def optimizer_for(optimizer: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer, made on the model's trainable parameters if a function was given."""
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return optimizer
+    made = optimizer([p for p in model.parameters() if p.requires_grad])
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UsageError(
+            f"optimizer must be a torch optimizer or a function of parameters that makes one, got "
+            f"{type(made).__name__}. For example functools.partial(torch.optim.SGD, lr=0.1)."
+        )
+    return made
+
+
+def batches_of(
+    x: Any, y: Any, size: int | None, shuffle: bool, seed: int
+) -> Iterator[tuple[Any, Any]]:
+    """Endless batches: everything, or slices of a fresh permutation each epoch."""
+    if size is None:
+        while True:
+            yield x, y
+    if not isinstance(x, Tensor):
+        raise UsageError(
+            "batch_size needs x as one tensor (N, …); train on the whole batch instead."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(x), generator=generator) if shuffle else torch.arange(len(x))
+        for part in order.split(size):
+            yield x[part], None if y is None else y[part]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A fixed random state inside, the old one after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def bar(steps: range, progress: bool | None) -> Iterable[int]:
+    """A progress bar on stderr, if wanted."""
+    if not (sys.stderr.isatty() if progress is None else progress):
+        return steps
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(steps, description="training", console=Console(stderr=True), transient=True)
