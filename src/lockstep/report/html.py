@@ -13,7 +13,7 @@ from importlib import resources
 from lockstep.errors import LockstepError
 from lockstep.report import picture
 from lockstep.report.rules import rule
-from lockstep.report.shorten import Entry, entries
+from lockstep.report.shorten import Entry, entries, families
 from lockstep.report.text import assumptions_line, evidence_line, verdict_line
 from lockstep.types import LOCKING_CODES, Audit, Layer
 
@@ -107,7 +107,7 @@ def _legend(audit: Audit) -> str:
         )
     if any(group.kind == "mirror" for group in audit.locked):
         items.append(f"<span>{swatch('k0', True)}hatched: the negative of its class</span>")
-    items.append("<span>right: effective width of width</span>")
+    items.append("<span>figures: effective width of width</span>")
     return f'<div class="legend">{"".join(items)}</div>'
 
 
@@ -127,13 +127,14 @@ def _row(entry: Entry) -> str:
     locking = " locking" if entry.code in LOCKING_CODES else ""
     name = f"<small>{escape(known.name)}</small>" if known else ""
     title = f' title="{escape(known.summary)}"' if known else ""
-    hidden = len(entry.places) - MOST_PLACES
-    places = "<br>".join(escape(place) for place in entry.places[:MOST_PLACES])
-    places += f"<br>and {hidden} more" if hidden > 0 else ""
+    places = families(entry.places)
+    hidden = len(places) - MOST_PLACES
+    shown = "<br>".join(escape(place) for place in places[:MOST_PLACES])
+    shown += f"<br>and {hidden} more" if hidden > 0 else ""
     cure = f'<span class="cure">Cure: {escape(entry.cure)}</span>' if entry.cure else ""
     return (
         f'<tr><td class="code{locking}"{title}>{escape(entry.code)}{name}</td>'
-        f'<td class="place">{places}</td><td>{escape(entry.message)}{cure}</td></tr>'
+        f'<td class="place">{shown}</td><td>{escape(entry.message)}{cure}</td></tr>'
     )
 
 

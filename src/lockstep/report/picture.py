@@ -13,10 +13,11 @@ from html import escape
 from lockstep.report.shorten import ranges
 from lockstep.types import Audit, Layer
 
-CELL, GAP = 16, 3
-MOST_CELLS = 48  # beyond it a layer is a bar of the same length
+CELL, GAP = 15, 2
+MOST_CELLS = 40  # beyond it a layer is a bar of the same length
 COLOURS = 8  # classes of style.css: k0 to k7
-NAMES, COUNTS = 210, 120  # widths of the columns left and right of the cells
+NAMES, COUNTS = 216, 120  # widths of the two columns left of the cells
+LEFT = NAMES + COUNTS
 ROW = 30
 HATCH = (
     '<pattern id="lockstep-hatch" width="5" height="5" patternUnits="userSpaceOnUse" '
@@ -41,10 +42,10 @@ class Shade:
 
 
 def network(audit: Audit, layers: list[Layer]) -> str:
-    """One row a layer, inputs on top: name, cells, effective width of width."""
+    """One row a layer, inputs on top: name, effective width of width, cells."""
     wide = max([_length(layer) for layer in layers], default=CELL)
-    width, height = NAMES + wide + COUNTS, ROW * max(len(layers), 1)
-    rows = "".join(_row(audit, layer, n * ROW, NAMES + wide) for n, layer in enumerate(layers))
+    width, height = LEFT + wide, ROW * max(len(layers), 1)
+    rows = "".join(_row(audit, layer, n * ROW) for n, layer in enumerate(layers))
     return (
         f'<svg class="net" role="img" aria-label="layers and the classes of their units" '
         f'viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
@@ -73,7 +74,7 @@ def _length(layer: Layer) -> int:
     return min(layer.width, MOST_CELLS) * (CELL + GAP)
 
 
-def _row(audit: Audit, layer: Layer, top: int, right: int) -> str:
+def _row(audit: Audit, layer: Layer, top: int) -> str:
     middle = top + ROW // 2
     name = layer.name if len(layer.name) <= 28 else "…" + layer.name[-27:]
     whole = layer.effective_width == layer.width
@@ -81,8 +82,8 @@ def _row(audit: Audit, layer: Layer, top: int, right: int) -> str:
     count = f"{layer.effective_width} of {layer.width}"
     return (
         f"<g><title>{escape(layer.name)}: effective width {count}</title>"
-        f'<text class="name" x="{NAMES - 14}" y="{middle}">{escape(name)}</text>{drawn}'
-        f'<text class="count{"" if whole else " less"}" x="{right + 12}" y="{middle}">'
+        f'<text class="name" x="{NAMES}" y="{middle}">{escape(name)}</text>{drawn}'
+        f'<text class="count{"" if whole else " less"}" x="{LEFT - 14}" y="{middle}">'
         f"{count}</text></g>"
     )
 
@@ -91,7 +92,7 @@ def _cells(audit: Audit, layer: Layer, top: int) -> str:
     y = top + (ROW - CELL) // 2
     parts = []
     for unit, shade in enumerate(shades(audit, layer)):
-        x = NAMES + unit * (CELL + GAP)
+        x = LEFT + unit * (CELL + GAP)
         title = _title(layer, unit, shade)
         parts.append(f"<g>{title}{_box(x, y, CELL, shade)}")
         if shade.letter:
@@ -120,7 +121,7 @@ def _bar(audit: Audit, layer: Layer, top: int) -> str:
     segments = [(Shade(rank), size, f"{size} locked units") for rank, size in order]
     if alone:
         segments.append((Shade(-1), alone, f"{alone} units, each alone"))
-    y, x, total = top + (ROW - CELL) // 2, float(NAMES), _length(layer) - GAP
+    y, x, total = top + (ROW - CELL) // 2, float(LEFT), _length(layer) - GAP
     parts = []
     for shade, size, title in segments:
         length = total * size / layer.width

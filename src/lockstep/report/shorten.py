@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -63,3 +64,32 @@ def entries(findings: Sequence[Finding]) -> list[Entry]:
         for (code, message, cure), where in places.items()
     ]
     return sorted(joined, key=lambda entry: entry.code)  # stable: places keep the model's order
+
+
+def families(places: Sequence[str]) -> list[str]:
+    """Places that differ in one number only, as one: the same module of every block.
+
+    >>> families(["h.0.key.bias", "h.1.key.bias", "h.2.key.bias", "head"])
+    ['h.{0-2}.key.bias', 'head']
+    """
+    # A template is the place with one of its numbers left open; the earliest place claims it.
+    members: dict[tuple[str, str], list[int]] = {}
+    for place in places:
+        for number in re.finditer(r"\d+", place):
+            template = (place[: number.start()], place[number.end() :])
+            members.setdefault(template, []).append(int(number.group()))
+    told: set[str] = set()
+    shown: list[str] = []
+    for place in places:
+        if place in told:
+            continue
+        numbers = list(re.finditer(r"\d+", place))
+        templates = [(place[: n.start()], place[n.end() :]) for n in numbers]
+        best = max(templates, key=lambda template: len(members[template]), default=None)
+        family = sorted(set(members[best])) if best is not None else []
+        if best is None or len(family) < 3:
+            shown.append(place)
+            continue
+        told |= {f"{best[0]}{number}{best[1]}" for number in family}
+        shown.append(f"{best[0]}{{{ranges(family)}}}{best[1]}")
+    return shown

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lockstep.report.rules import rule
-from lockstep.report.shorten import Entry, entries, ranges, tied
+from lockstep.report.shorten import Entry, entries, families, ranges, tied
 from lockstep.types import LOCKING_CODES, Assumptions, Audit, Evidence, Layer
 
 MOST_LAYERS = 40  # beyond it, layers without any tie share one row
@@ -91,18 +91,19 @@ def _findings(audit: Audit) -> Table:
     grid.add_column(overflow="fold")
     for entry in entries(audit.findings):
         style = "bold red" if entry.code in LOCKING_CODES else "bold cyan"
-        grid.add_row(Text(entry.code, style=style), _entry(entry))
+        known = rule(entry.code)
+        code = Text(entry.code, style=style)
+        if known is not None:
+            code.append(f"\n{known.name}", style="not bold dim")
+        grid.add_row(code, _entry(entry))
     return grid
 
 
 def _entry(entry: Entry) -> Text:
-    known = rule(entry.code)
-    hidden = len(entry.places) - MOST_PLACES
-    places = ", ".join(entry.places[:MOST_PLACES]) + (f", +{hidden} more" if hidden > 0 else "")
-    text = Text(places, style="bold")
-    if known is not None:
-        text.append(f"  {known.name}", style="not bold dim")
-    text.append(f"\n{entry.message}", style="not bold")
+    places = families(entry.places)
+    hidden = len(places) - MOST_PLACES
+    shown = ", ".join(places[:MOST_PLACES]) + (f", +{hidden} more" if hidden > 0 else "")
+    text = Text(shown, style="bold").append(f"\n{entry.message}", style="not bold")
     if entry.cure:
         text.append("\ncure: ", style="not bold green").append(entry.cure, style="not bold")
     return text

@@ -1,0 +1,98 @@
+"""TARGET -> model and example inputs. Every refusal says what was given, where, why, and what to do.
+
+``python.py`` files and modules, ``pickles.py`` what is refused unless trusted, ``inputs.py`` the
+``--input`` notation, ``infer.py`` inputs when none are given, ``trial.py`` one forward before the
+audit, ``memory.py`` the estimate, ``blame.py`` the user's own exception with their line. Hugging
+Face configs and ``.keras`` files are read by ``lockstep.integrations``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lockstep.errors import UsageError
+from lockstep.targets import importing, pickles, python
+
+FORMS = (
+    "path/to/file.py:name, package.module:name, a .keras file, or a Hugging Face config.json "
+    "(or the folder that holds it)"
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a TARGET stands for.
+
+    ``inputs`` is None where the target does not bring its own; ``file`` and ``line`` are where the
+    model is made, if that can be told.
+    """
+
+    text: str
+    model: Any
+    inputs: Any = None
+    file: Path | None = None
+    line: int | None = None
+
+
+def load(text: str, *, trust: bool = False, seed: int = 0) -> Target:
+    """Build the model that ``text`` names, with random numbers drawn from ``seed``.
+
+    The seed makes two commands build the same model, so that a certificate written by one can be
+    checked by the other. What the user's code prints goes to stderr.
+    """
+    with seeded(seed), contextlib.redirect_stdout(sys.stderr):
+        return _load(text, trust)
+
+
+def _load(text: str, trust: bool) -> Target:
+    path = Path(text)
+    if path.is_dir() and (path / "config.json").is_file():
+        path = path / "config.json"
+    if path.suffix == ".json":
+        from lockstep.integrations import transformers
+
+        model, inputs = transformers.load(_existing(path))
+        return Target(text, model, inputs, file=path)
+    if path.suffix == ".keras":
+        from lockstep.integrations import keras
+
+        model, inputs = keras.load(_existing(path), trust=trust)
+        return Target(text, model, inputs, file=path)
+    if pickles.is_weights(path):
+        model = pickles.load(_existing(path), trust=trust)
+        return Target(text, model, file=path)
+    if path.is_dir():
+        raise UsageError(f"{text!r} is a folder without a config.json. A TARGET is {FORMS}.")
+    found = python.load(text, FORMS)
+    return Target(text, found.model, found.inputs, found.file, found.line)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(importing.missing_file(path))
+    return path
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random state of torch, NumPy and Python set from ``seed`` inside, and as before outside."""
+    import numpy
+
+    python_state, numpy_state = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        numpy.random.seed(seed % 2**32)  # noqa: NPY002 - the user's code may draw from it
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            numpy.random.set_state(numpy_state)  # noqa: NPY002
