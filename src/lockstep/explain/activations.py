@@ -70,11 +70,8 @@ def rule_for(
         return f"1 if {{z}} > 0 else {slope:g}", lambda z, a: torch.where(z > 0, 1.0, slope).to(
             z.dtype
         )
-    if (
-        name == "gelu"
-        and "tanh" in settings
-        or name == "softplus"
-        and settings not in ([], [1.0, 20.0])
+    if (name == "gelu" and "tanh" in settings) or (
+        name == "softplus" and settings not in ([], [1.0, 20.0])
     ):
         return None
     return FORMULAS.get(name)

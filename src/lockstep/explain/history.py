@@ -54,11 +54,9 @@ class History:
     def __getitem__(self, weight: str) -> Tensor:
         """One weight over time, shape (R,): ``history["w1"]`` or ``history["0.weight[0,0]"]``."""
         empty = {name: torch.empty(shape) for name, shape in self.shapes.items()}
-        if weight in self.course:
-            name, index = self.course[weight]
-        else:
-            name, index = find_weight(weight, empty, self.network)
-        return self.parameter(name)[(slice(None), *index)]
+        name, index = find_weight(weight, empty, self.network)
+        everywhere: tuple[slice | int, ...] = (slice(None), *index)
+        return self.parameter(name)[everywhere]
 
     def before(self, weight: str) -> float:
         """A weight before training."""

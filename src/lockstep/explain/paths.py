@@ -137,19 +137,18 @@ class Walk:
     def term(
         self, level: int, unit: int, k: int, suffix: Tensor, value: Tensor, share: float
     ) -> Term:
-        """The path through next unit ``k``."""
+        """The path through next unit ``k``; its factors are spelt out when somebody reads them."""
         stage = self.chain.stages[level]
-        edge = (
-            self.edge(stage, unit, k)
-            if stage.dense is not None
-            else self.softmax_edge(stage, unit, k)
-        )
-        factors, _ = self.without_terms(level + 1, k)
+        local = self.edges(stage, unit)[:, k].reshape(self.lead)
+
+        def spell() -> tuple[Factor, ...]:
+            last = self.edge(stage, unit, k) if stage.dense else self.softmax_edge(stage, unit, k)
+            return (*self.without_terms(level + 1, k)[0], last)
 
         def expand() -> tuple[Term, ...]:
-            return self.upwards(level + 1, k, suffix * edge.value)[1]
+            return self.upwards(level + 1, k, suffix * local)[1]
 
-        return Term(self.symbol(stage.output, k), (*factors, edge), value, share, expand)
+        return Term(self.symbol(stage.output, k), value, share, spell, expand)
 
     def without_terms(self, level: int, unit: int) -> Path:
         """Factors only: the tree is opened where somebody looks at it, not before."""

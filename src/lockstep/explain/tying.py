@@ -73,22 +73,23 @@ def tie(
     Raises :class:`~lockstep.errors.UsageError` for an unknown layer, units outside it, or a next layer
     that cannot be found; nothing is changed then.
     """
-    module = layer_called(model, layer)
-    width = int(module.weight.shape[0])
+    weight = layer_called(model, layer).get_parameter("weight")
+    width = int(weight.shape[0])
     chosen = checked_units(layer, units, width)
     plan: list[tuple[str, Literal["incoming", "outgoing"], Tensor, int]] = []
     norms, reader = what_follows(model, layer, width, outgoing)
     if incoming:
         plan += [
-            (f"{layer}.{n}", "incoming", p, 0) for n, p in module.named_parameters(recurse=False)
+            (f"{layer}.{n}", "incoming", p, 0)
+            for n, p in model.get_submodule(layer).named_parameters(recurse=False)
         ]
         plan += [(name, "incoming", tensor, 0) for name, tensor in norms]
     if outgoing:
         if reader is None:
             raise UsageError(no_reader(layer, width))
         plan += [(name, "outgoing", p, 1) for name, p in reader]
-    if isinstance(how, Tensor) and how.numel() != module.weight[0].numel():
-        shape = tuple(module.weight.shape[1:])
+    if isinstance(how, Tensor) and how.numel() != weight[0].numel():
+        shape = tuple(weight.shape[1:])
         raise UsageError(
             f"how has shape {tuple(how.shape)}, but one unit of {layer!r} reads {shape}."
         )

@@ -38,9 +38,11 @@ def update_notes(a: Entry, b: Entry, names: Names) -> tuple[str, ...]:
         return (f"The gradients of {who} are antiparallel (ratio {number(ratio)}).",)
     gap = float((adam_step(rows[j]) - adam_step(rows[k])).abs().max())
     return (
-        f"The gradients of {who} are parallel (ratio {number(ratio)}): plain SGD separates them, but a sign "
-        "update (Rprop, Lion, signSGD) moves both alike, and Adam's first step (lr 0.01, eps 1e-8) "
-        f"parts them by {gap:.1e} only.",
+        (
+            f"The gradients of {who} are parallel (ratio {number(ratio)}): plain SGD separates them, but a sign "
+            "update (Rprop, Lion, signSGD) moves both alike, and Adam's first step (lr 0.01, eps 1e-8) "
+            f"parts them by {gap:.1e} only."
+        ),
     )
 
 
