@@ -31,7 +31,8 @@ class Layer:
     ``classes`` partitions ``range(width)``: twins (and, for additive updates, balanced units) share a
     class; singletons are included; each class ascends and classes are ordered by their first unit.
     ``history`` holds ``(step, direction, classes)`` from the start up to the fixed pattern: the
-    partition by activations (``"forward"``) and by gradients (``"backward"``) at each symbolic step.
+    partition by activations after ``step`` updates (``"forward"``) and by the gradients that the
+    ``step``-th update applies (``"backward"``), each met with all before it.
 
     >>> Layer("0", 3, ((0, 2), (1,))).effective_width
     2

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import decomposition_table
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from ..errors import ControlFlowError, MissingRuleError, UndecidedError
@@ -430,6 +430,10 @@ def user_line() -> str:
         if not frame.filename.startswith((*_OWN, "<")):
             return f"{frame.filename}:{frame.lineno}: {frame.line}"
     return ""
+
+
+paused = _disable_current_modes
+"""Context in which tensors are ordinary again, for the library's own arithmetic amid a run."""
 
 
 @contextmanager

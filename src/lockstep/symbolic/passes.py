@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import LockstepError, UsageError
 from ..field.arithmetic import STORE, Field, stable_key
-from ..field.dispatch import engine, read_mask
+from ..field.dispatch import engine, paused, read_mask
 from ..field.residue import Residue, known, symbolic
 from .places import Place
 from .records import Pass
@@ -119,10 +119,9 @@ def _backward(
     wanted = [n for n, leaf in leaves.items() if leaf.requires_grad and n in moving]
     if not live or not wanted:
         return [None] * len(leaves)
-    one = torch.ones((), dtype=STORE)
-    cotangents = [
-        symbolic(one.expand(h.shape).clone() if has_loss else f.symbols(h.shape, generator), h.dtype) for h in live
-    ]
+    with paused():
+        values = [torch.ones(h.shape, dtype=STORE) if has_loss else f.symbols(h.shape, generator) for h in live]
+        cotangents = [symbolic(v, h.dtype) for v, h in zip(values, live, strict=True)]
     found = torch.autograd.grad(live, [leaves[n] for n in wanted], cotangents, allow_unused=True)
     by_name = dict(zip(wanted, found, strict=True))
     return [by_name.get(n) for n in leaves]

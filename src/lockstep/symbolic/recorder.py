@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 
-from ..field.dispatch import Engine
+from ..field.dispatch import Engine, paused
 from ..field.residue import Residue
 from .places import Place
 from .records import ROWS, Product, fingerprint, join, pack, slices_print
@@ -72,6 +72,10 @@ class Recorder:
         first = output[0] if isinstance(output, (tuple, list)) and output else output
         if not isinstance(first, Residue):
             return
+        with paused():
+            self._see_output(path, module, first, output)
+
+    def _see_output(self, path: str, module: nn.Module, first: Residue, output: Any) -> None:
         if path in self._hidden and self._hidden[path] is module:
             self._recurrent_output(path, self._hidden[path], first, output)
             return

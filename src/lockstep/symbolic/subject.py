@@ -140,15 +140,17 @@ def quarters() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.autocast("cpu", enabled=False))
-        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
         torch.backends.mha.set_fastpath_enabled(False)
         torch.use_deterministic_algorithms(False)
+        onednn = torch._C._get_mkldnn_enabled()
+        torch._C._set_mkldnn_enabled(False)
         try:
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
             torch.use_deterministic_algorithms(threads_deterministic)
+            torch._C._set_mkldnn_enabled(onednn)
             random.setstate(python)
             _restore_numpy(numpy_state)
 

@@ -1,0 +1,1 @@
+"""Stage 3. In: a trace. Out: classes of units, locked modules, frozen entries, reasons."""

@@ -1,0 +1,103 @@
+"""Modules with equal parameters: locked twins for ever, or copies that will separate.
+
+Candidates are modules of one class whose parameters have equal shapes. As initialised their values are
+compared exactly; at the fixed pattern, by fingerprints of the parameters over all lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Modules (paths, outermost only) whose parameters are equal."""
+
+    paths: tuple[str, ...]
+
+
+Names = dict[str, tuple[str, ...]]
+
+
+def parameters_by_module(model: nn.Module, canonical: Mapping[int, str]) -> Names:
+    """Path → canonical names of all parameters below it, in order."""
+    out: Names = {}
+    for path, module in model.named_modules():
+        names = tuple(canonical[id(p)] for p in module.parameters() if id(p) in canonical)
+        if path and names:
+            out[path] = names
+    return out
+
+
+def _groups(model: nn.Module, names: Names, key: Mapping[str, object]) -> list[tuple[str, ...]]:
+    """Paths of modules of one class whose parameters have equal keys, none inside another's group."""
+    modules = dict(model.named_modules())
+    found: dict[object, list[str]] = {}
+    for path, own in names.items():
+        found.setdefault((type(modules[path]), tuple(key[n] for n in own)), []).append(path)
+    groups = [tuple(paths) for paths in found.values()]
+    groups = [_distinct(paths, names) for paths in groups]
+    return _outermost([g for g in groups if len(g) > 1])
+
+
+def _distinct(paths: tuple[str, ...], names: Names) -> tuple[str, ...]:
+    """Modules that share (tied) parameters are one module: keep the first of them."""
+    seen: set[tuple[str, ...]] = set()
+    out = []
+    for path in paths:
+        if names[path] not in seen:
+            seen.add(names[path])
+            out.append(path)
+    return tuple(out)
+
+
+def _outermost(groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Drop a group whose members all lie inside members of another group."""
+
+    def inside(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
+        return inner is not outer and all(any(p.startswith(q + ".") for q in outer) for p in inner)
+
+    return [g for g in groups if not any(inside(g, other) for other in groups)]
+
+
+def equal_now(model: nn.Module, names: Names, parameters: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
+    """Groups of modules with exactly equal values that are not all constants (fresh norms are no copies)."""
+    labels = _value_labels(parameters)
+    groups = _groups(model, names, labels)
+    return [g for g in groups if any(_varied(parameters[n]) for n in names[g[0]])]
+
+
+def _value_labels(parameters: Mapping[str, Tensor]) -> dict[str, object]:
+    """A label a parameter; equal labels exactly for equal shapes and values."""
+    seen: dict[object, list[str]] = {}
+    labels: dict[str, object] = {}
+    for name, p in parameters.items():
+        head = p.detach().reshape(-1)[:8].tolist()
+        bucket = seen.setdefault((tuple(p.shape), p.dtype, tuple(head)), [])
+        twin = next((m for m in bucket if torch.equal(parameters[m].detach(), p.detach())), None)
+        if twin is None:
+            bucket.append(name)
+        labels[name] = twin or name
+    return labels
+
+
+def _varied(p: Tensor) -> bool:
+    flat = p.detach().reshape(-1)
+    return flat.numel() > 1 and bool((flat != flat[0]).any())
+
+
+def equal_for_ever(
+    model: nn.Module,
+    names: Names,
+    parameters: Mapping[str, Tensor],
+    fingerprints: Mapping[str, tuple[int, ...]],
+    moved: Mapping[str, Tensor],
+) -> list[tuple[str, ...]]:
+    """Groups of modules whose parameters agree at the fixed pattern and of which something moves."""
+    key = {n: (tuple(parameters[n].shape), fingerprints[n]) for n in parameters}
+    groups = _groups(model, names, key)
+    return [g for g in groups if any(n in moved and bool(moved[n].any()) for n in names[g[0]])]

@@ -1,0 +1,82 @@
+"""A trace (and, for balanced locks, a second one) → layers, locked groups, frozen entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+from ..symbolic.places import Place
+from ..symbolic.subject import Subject
+from ..symbolic.training import Trace
+from ..types import Classes, Frozen, Group, Layer
+from .classes import layer_of, mirrored
+from .frozen import frozen_entries, unread, unread_units
+from .modules import Names, equal_for_ever
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one course of symbolic training decides."""
+
+    layers: dict[str, Layer]
+    locked: tuple[Group, ...]
+    frozen: tuple[Frozen, ...]
+    unread: dict[str, tuple[int, int]]
+
+
+def verdict(
+    subject: Subject, places: Sequence[Place], trace: Trace, names: Names, stricter: Trace | None = None
+) -> Verdict:
+    """``stricter`` is the trace under any update, against which classes of an additive one are graded."""
+    layers = _layers(places, trace)
+    fine = _layers(places, stricter) if stricter is not None else layers
+    locked = [g for name, layer in layers.items() for g in _groups(layer, fine[name], trace)]
+    if trace.fingerprints:
+        groups = equal_for_ever(subject.model, names, subject.parameters, trace.fingerprints, trace.moved)
+        locked += [Group("module", paths, tuple(range(len(paths)))) for paths in groups]
+    read = {n: trace.read[n] for n in trace.moved}
+    return Verdict(layers, tuple(locked), frozen_entries(trace.moved, read), unread(read))
+
+
+def _layers(places: Sequence[Place], trace: Trace) -> dict[str, Layer]:
+    out: dict[str, Layer] = {}
+    by_name = {p.name: p for p in places}
+    for name in _ordered(places, trace):
+        forward = [step[name] for step in trace.forward]
+        backward = [step.get(name) for step in trace.backward]
+        out[name] = layer_of(name, forward, backward, _alone(by_name.get(name), trace))
+    return out
+
+
+def _ordered(places: Sequence[Place], trace: Trace) -> list[str]:
+    """Model order; heads right behind the value projection of their module, or at the end."""
+    return [n for n in trace.first.units if all(n in step for step in trace.forward)]
+
+
+def _alone(place: Place | None, trace: Trace) -> set[int]:
+    """Units of a bare parameter that nothing read: no verdict, so each stands alone."""
+    if place is None or place.source != "parameter" or not place.slices:
+        return set()
+    entries = trace.read.get(place.slices[0][0])
+    return set() if entries is None or bool(entries.all()) else unread_units(entries)
+
+
+def _groups(layer: Layer, fine: Layer, trace: Trace) -> list[Group]:
+    twins = {c for c in fine.classes if len(c) > 1}
+    out = [Group("twin", layer.name, c) for c in sorted(twins)]
+    out += [
+        Group("balanced", layer.name, c) for c in layer.classes if len(c) > 1 and c not in twins
+    ]
+    for one, other in mirrored(trace.forward[-1][layer.name]):
+        units = tuple(sorted(one + other))
+        out.append(Group("mirror", layer.name, units, tuple(1 if u in one else -1 for u in units)))
+    return out
+
+
+def locked_classes(layers: Mapping[str, Layer]) -> dict[str, Classes]:
+    """Layer → its classes of two and more."""
+    found = {n: tuple(c for c in layer.classes if len(c) > 1) for n, layer in layers.items()}
+    return {n: c for n, c in found.items() if c}
+
+

@@ -1,0 +1,188 @@
+"""The architecture: :func:`audit` runs embed, symbolic steps, partition, findings. Read this first."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .errors import UsageError
+from .partition import findings as find
+from .partition.modules import equal_now, parameters_by_module
+from .partition.reasons import Explainer
+from .partition.verdict import Verdict, locked_classes, verdict
+from .symbolic.optimizer import Plan, plan_of
+from .symbolic.passes import Example, named_tensors
+from .symbolic.places import Place, places
+from .symbolic.subject import Subject, quarters, subject_of
+from .symbolic.training import Progress, Trace, Training
+from .types import Assumptions, Audit, Evidence, Finding, Update
+
+Loss = Callable[..., Any]
+LANES = 3
+
+
+def audit(
+    model: Any,
+    inputs: Any = None,
+    *,
+    loss: Loss | None = None,
+    targets: Any = None,
+    optimizer: torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None = None,
+    update: Update | None = None,
+    data: str = "any",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Audit:
+    """Which units of ``model`` can never differentiate, which entries can never move, why the rest separate.
+
+    ``inputs`` is a tensor, a tuple or a dict of example inputs, batch first, at least 4 samples; only shapes and
+    integer values count unless ``data="given"``. ``loss`` is ``loss(output, target)``, or ``loss(output)``;
+    without it the verdict holds for any loss. An ``optimizer`` (instance, or function of parameters) chooses the
+    update and its state counts; without it any elementwise update is meant (``update="any"``);
+    ``update="additive"`` certifies balanced locks too. The model is left exactly as it was.
+
+    Raises :class:`UsageError` for what cannot be used and :class:`UndecidedError` where the engine cannot decide.
+    The theorem and its limits: ``src/lockstep/README.md``.
+
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sigmoid(), torch.nn.Linear(2, 1))
+    >>> for p in net.parameters():
+    ...     _ = torch.nn.init.constant_(p, 0.5)
+    >>> audit(net, torch.zeros(4, 2)).layers["0"].classes
+    ((0, 1),)
+    """
+    start = time.perf_counter()
+    with quarters():
+        subject: Subject = subject_of(model)
+        example = Example(_checked(inputs), targets, loss, data)
+        plan: Plan = plan_of(subject.parameters, optimizer, update)
+        canonical = {id(p): n for n, p in subject.parameters.items()}
+        where: list[Place] = places(subject.model, canonical)
+        names = parameters_by_module(subject.model, canonical)
+        copies = equal_now(subject.model, names, subject.parameters)
+
+        def train(plan: Plan, quiet: bool = False) -> Trace:
+            training = Training(
+                subject, example, where, plan, seed=seed, lanes=LANES, quiet_noise=quiet, progress=progress
+            )
+            return training.run(suspicious=bool(copies))
+
+        trace: Trace = train(plan)
+        stricter = _stricter(train, plan, trace)
+        result: Verdict = verdict(subject, where, trace, names, stricter)
+        explain = _explainer(subject, where, trace)
+        because = _because(result, explain)
+        findings = _findings(result, because, copies)
+        if trace.noisy:
+            quiet: Verdict = verdict(subject, where, train(plan, quiet=True), names)
+            findings += find.of_noise(_saved(result, quiet), list(trace.noisy))
+    return Audit(
+        layers=result.layers,
+        locked=result.locked,
+        frozen=result.frozen,
+        findings=tuple(findings),
+        assumptions=_assumptions(subject, example, plan, trace),
+        evidence=_evidence(result, trace, time.perf_counter() - start),
+        digest=digest(subject),
+        model=type(subject.model).__name__,
+        inputs=tuple((n, str(t.dtype).removeprefix("torch."), tuple(t.shape)) for n, t in named_tensors(inputs)),
+        parameters=sum(p.numel() for p in subject.parameters.values()),
+        because=because,
+        explainer=explain,
+    )
+
+
+def _checked(inputs: Any) -> Any:
+    if inputs is None:
+        raise UsageError(
+            "no example inputs given: pass a tensor, a tuple or a dict of tensors with the shapes and dtypes that "
+            "the model takes, for example audit(model, torch.zeros(4, 8)); float values do not matter"
+        )
+    return inputs
+
+
+def _stricter(train: Callable[..., Trace], plan: Plan, trace: Trace) -> Trace | None:
+    """Under an additive update, what is locked under any update as well is a twin, the rest is balanced."""
+    from dataclasses import replace
+
+    if plan.update != "additive" or not trace.fingerprints:
+        return None
+    return train(replace(plan, update="any"))
+
+
+def _explainer(subject: Subject, where: list[Place], trace: Trace) -> Explainer:
+    return Explainer(
+        subject.parameters,
+        {p.name: p.slices for p in where},
+        {n: u.shape[-1] for n, u in trace.forward[0].items()},
+        trace.first.products,
+        {p.name: p.rows for p in where if p.source == "projection"},
+    )
+
+
+def _because(result: Verdict, explain: Explainer) -> dict[str, str]:
+    """For each layer with forward twins, the sentence about the first pair that separates."""
+    out = {}
+    for name, layer in result.layers.items():
+        for twins in find.forward_twins(layer):
+            final = {u: c for c in layer.classes for u in c}
+            other = next(u for u in twins if final[u] != final[twins[0]])
+            out.setdefault(name, explain(name, twins[0], other))
+    return out
+
+
+def _findings(result: Verdict, because: dict[str, str], copies: list[tuple[str, ...]]) -> list[Finding]:
+    locked = {g.where for g in result.locked if g.kind == "module"}
+    return [
+        *find.of_locked(result.locked, result.layers),
+        *find.of_frozen(result.frozen),
+        *find.of_forward_twins(result.layers, because),
+        *find.of_copies([paths for paths in copies if paths not in locked]),
+        *find.of_unread(result.unread),
+    ]
+
+
+def _saved(result: Verdict, quiet: Verdict) -> dict[str, Any]:
+    """Classes that are locked without noise only."""
+    now = {(n, c) for n, classes in locked_classes(result.layers).items() for c in classes}
+    would = locked_classes(quiet.layers)
+    saved = {n: tuple(c for c in classes if (n, c) not in now) for n, classes in would.items()}
+    return {n: c for n, c in saved.items() if c}
+
+
+def _assumptions(subject: Subject, example: Example, plan: Plan, trace: Trace) -> Assumptions:
+    return Assumptions(
+        update=plan.update,
+        optimizer=plan.name,
+        loss="any loss of the outputs" if example.loss is None else getattr(example.loss, "__name__", str(example.loss)),
+        data=example.data,
+        mode="train" if subject.model.training else "eval",
+        noise=tuple(trace.noisy),
+        notes=("exact arithmetic; ties of topk, argmax and max go to the lower index", *plan.notes),
+    )
+
+
+def _evidence(result: Verdict, trace: Trace, seconds: float) -> Evidence:
+    units = sum(len(g.units) - 1 for g in result.locked)
+    claims = units + sum(f.count for f in result.frozen)
+    bound = claims * (trace.degree / min(f.p for f in trace.lanes)) ** len(trace.lanes)
+    return Evidence(
+        lanes=tuple((f.p, f.seed) for f in trace.lanes),
+        steps=trace.steps,
+        degree=trace.degree,
+        claims=claims,
+        bound=min(1.0, bound),
+        seconds=round(seconds, 3),
+    )
+
+
+def digest(subject: Subject) -> str:
+    """SHA-256 of names, dtypes, shapes and bytes of parameters and buffers."""
+    h = hashlib.sha256()
+    for name, t in sorted({**subject.parameters, **subject.buffers}.items()):
+        h.update(f"{name} {t.dtype} {tuple(t.shape)} {t.requires_grad}\n".encode())
+        h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return h.hexdigest()
