@@ -5,6 +5,23 @@ This is the only place where public names are gathered; ``tests/public_api.txt``
 
 from __future__ import annotations
 
+from .errors import CertificateError, LockstepError, UndecidedError, UsageError
+from .pipeline import audit
+from .types import Audit, Finding, Frozen, Group, Layer, Reason
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "Audit",
+    "CertificateError",
+    "Finding",
+    "Frozen",
+    "Group",
+    "Layer",
+    "LockstepError",
+    "Reason",
+    "UndecidedError",
+    "UsageError",
+    "__version__",
+    "audit",
+]
