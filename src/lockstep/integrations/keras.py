@@ -23,8 +23,8 @@ from lockstep.targets.inputs import Spec, tensors
 BATCH, LENGTH = 4, 8
 
 
-def load(path: Path, *, trust: bool = False) -> tuple[Any, Any]:
-    """The model in a ``.keras`` file and inputs of the shapes it declares."""
+def load(path: Path, *, trust: bool = False) -> Any:
+    """The model in a ``.keras`` file."""
     foreign = sorted(set(_foreign(_config(path))))
     if foreign and not trust:
         raise UsageError(
@@ -34,10 +34,9 @@ def load(path: Path, *, trust: bool = False) -> tuple[Any, Any]:
         )
     keras = torch_keras(str(path))
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=not trust)
+        return keras.saving.load_model(path, compile=False, safe_mode=not trust)
     except Exception as error:
         raise UsageError(f"{path} cannot be loaded. It raised\n  {describe(error)}") from error
-    return model, example_inputs(model)
 
 
 def torch_keras(place: str) -> Any:

@@ -6,6 +6,7 @@ Nothing is downloaded and no remote code is run: the class must be part of the i
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from lockstep.suggest import closest_first
 from lockstep.targets import memory
 from lockstep.targets.blame import describe
 from lockstep.targets.inputs import Spec, tensor
+from lockstep.targets.trial import attempt
 
-BATCH, TOKENS = 4, 8
+BATCH, TOKENS, FRAMES = 4, 8, 16
 
 
-def load(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
-    """The model of a config file and inputs for it, once it is known to fit into memory."""
+def load(path: Path) -> Any:
+    """The model of a config file, built once it is known to fit into memory."""
     settings = _read(path)
     try:
         import transformers
@@ -43,7 +45,7 @@ def load(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
             f"{path}: no model can be built from this config. It raised\n  {describe(error)}\n"
             "Correct the values named there."
         ) from error
-    return model, example_inputs(model)
+    return model
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -104,16 +106,21 @@ def example_inputs(model: Any) -> dict[str, torch.Tensor]:
     """Small inputs for a ``PreTrainedModel``, from ``main_input_name`` and its config.
 
     ``input_ids`` is (4, 8), ``pixel_values`` (4, C, H, W) with the config's image size, audio as
-    long as eight frames need. Encoder-decoders get ``decoder_input_ids``, two-tower models both.
+    long as sixteen frames need. Encoder-decoders get ``decoder_input_ids``, two-tower models both.
     """
-    config, main = model.config, model.main_input_name
-    accepted = _accepted(model)
+    config, main, accepted = model.config, model.main_input_name, _accepted(model)
     names = [main]
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in accepted:
         names.append("decoder_input_ids")
-    # Text and image towers side by side (CLIP); models that put images into text take embeddings.
-    if {"input_ids", "pixel_values"} <= accepted and "inputs_embeds" not in accepted:
-        names = ["input_ids", "pixel_values"]
+    inputs = _made(model, names)
+    # Two towers (CLIP) need text and images; models that put images into text (LLaVA) need not.
+    both = ["input_ids", "pixel_values"]
+    if accepted.issuperset(both) and attempt(model, inputs) is not None:
+        inputs = _made(model, both)
+    return inputs
+
+
+def _made(model: Any, names: list[str]) -> dict[str, torch.Tensor]:
     makers = {
         "input_ids": _tokens,
         "decoder_input_ids": _tokens,
@@ -131,8 +138,6 @@ def example_inputs(model: Any) -> dict[str, torch.Tensor]:
 
 
 def _accepted(model: Any) -> set[str]:
-    import inspect
-
     return set(inspect.signature(model.forward).parameters)
 
 
@@ -157,7 +162,8 @@ def _pixels(model: Any) -> Spec:
     channels = _setting(model.config, ("num_channels",), 3)
     side = _setting(model.config, ("image_size",), 64)
     height, width = side if isinstance(side, list | tuple) else (side, side)
-    return Spec((BATCH, channels, height, width), model.dtype)
+    frames = getattr(model.config, "num_frames", None)  # of a video
+    return Spec((BATCH, *([frames] if frames else []), channels, height, width), model.dtype)
 
 
 def _features(model: Any) -> Spec:
@@ -167,7 +173,7 @@ def _features(model: Any) -> Spec:
 
 
 def _waveform(model: Any) -> Spec:
-    frames, strides = 8, _setting(model.config, ("conv_stride",), ())
+    frames, strides = FRAMES, _setting(model.config, ("conv_stride",), ())
     kernels = _setting(model.config, ("conv_kernel",), ())
     for kernel, stride in reversed(list(zip(kernels, strides, strict=False))):
         frames = (frames - 1) * stride + kernel

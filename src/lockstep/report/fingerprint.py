@@ -12,13 +12,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from lockstep.types import Audit, Kind
+from lockstep.types import Audit, Group, Kind
 
-KINDS: dict[str, Kind] = {
-    "LS001": "twin",
-    "LS002": "mirror",
-    "LS003": "module",
-    "LS005": "balanced",
+KINDS: dict[str, tuple[Kind, ...]] = {
+    "LS001": ("twin",),
+    "LS002": ("mirror",),
+    "LS003": ("module", "twin"),
+    "LS005": ("balanced",),
 }
 
 
@@ -37,9 +37,16 @@ def fingerprints(audit: Audit) -> list[str]:
 def _facts(audit: Audit, code: str, where: str) -> Sequence[object]:
     if code == "LS004":
         return [[item.count, item.total] for item in audit.frozen if item.parameter == where]
-    if code not in KINDS:
-        return []
-    groups = (group for group in audit.locked if group.kind == KINDS[code])
-    if code == "LS003":
-        return sorted(list(group.where) for group in groups if where in group.where)
-    return sorted(list(group.units) for group in groups if group.where == where)
+    return sorted(
+        [
+            group.kind,
+            *([group.where] if isinstance(group.where, str) else group.where),
+            *group.units,
+        ]
+        for group in audit.locked
+        if group.kind in KINDS.get(code, ()) and _touches(group, where)
+    )
+
+
+def _touches(group: Group, where: str) -> bool:
+    return group.where == where if isinstance(group.where, str) else where in group.where

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lockstep import __version__
 from lockstep.errors import LockstepError
 from lockstep.report.fingerprint import fingerprints
 from lockstep.report.rules import Rule, rules
@@ -56,6 +55,8 @@ def refusal(error: LockstepError, target: str) -> str:
 
 
 def _written(invocation: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    from lockstep import __version__  # the root gathers everything; it is imported on use
+
     driver = {
         "name": "Lockstep",
         "semanticVersion": __version__,

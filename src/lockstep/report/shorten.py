@@ -51,19 +51,31 @@ class Entry:
 
 
 def entries(findings: Sequence[Finding]) -> list[Entry]:
-    """Findings in order of code, those with the same message and cure joined.
+    """Findings in order of code, those joined that differ in nothing but the place.
 
-    >>> entries([Finding("LS004", "a", "m"), Finding("LS004", "b", "m")])[0].places
-    ('a', 'b')
+    >>> rows = entries([Finding("LS004", "a", "all 2 of a"), Finding("LS004", "b", "all 2 of b")])
+    >>> rows[0].places, rows[0].message
+    (('a', 'b'), 'all 2 of each')
     """
-    places: dict[tuple[str, str, str], list[str]] = {}
+    joined: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
-        places.setdefault((finding.code, finding.message, finding.cure), []).append(finding.where)
-    joined = [
-        Entry(code, tuple(dict.fromkeys(where)), message, cure)
-        for (code, message, cure), where in places.items()
+        message = _without_place(finding, "each")
+        joined.setdefault((finding.code, message, finding.cure), []).append(finding)
+    rows = [
+        Entry(
+            code,
+            tuple(dict.fromkeys(finding.where for finding in members)),
+            message if len(members) > 1 else members[0].message,
+            cure,
+        )
+        for (code, message, cure), members in joined.items()
     ]
-    return sorted(joined, key=lambda entry: entry.code)  # stable: places keep the model's order
+    return sorted(rows, key=lambda entry: entry.code)  # stable: places keep the model's order
+
+
+def _without_place(finding: Finding, word: str) -> str:
+    place = re.escape(finding.where)
+    return re.sub(rf"(?<![\w.]){place}(?![\w\[]|\.\w)", word, finding.message) if place else ""
 
 
 def families(places: Sequence[str]) -> list[str]:

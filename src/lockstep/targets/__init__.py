@@ -1,7 +1,7 @@
 """TARGET -> model and example inputs. Every refusal says what was given, where, why, and what to do.
 
 ``python.py`` files and modules, ``pickles.py`` what is refused unless trusted, ``inputs.py`` the
-``--input`` notation, ``infer.py`` inputs when none are given, ``trial.py`` one forward before the
+``--input`` notation, ``examples.py`` and ``infer.py`` inputs when none are given, ``trial.py`` one forward before the
 audit, ``memory.py`` the estimate, ``blame.py`` the user's own exception with their line. Hugging
 Face configs and ``.keras`` files are read by ``lockstep.integrations``.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
 from lockstep.errors import UsageError
@@ -59,16 +60,13 @@ def _load(text: str, trust: bool) -> Target:
     if path.suffix == ".json":
         from lockstep.integrations import transformers
 
-        model, inputs = transformers.load(_existing(path))
-        return Target(text, model, inputs, file=path)
+        return Target(text, transformers.load(_existing(path)), file=path)
     if path.suffix == ".keras":
         from lockstep.integrations import keras
 
-        model, inputs = keras.load(_existing(path), trust=trust)
-        return Target(text, model, inputs, file=path)
+        return Target(text, keras.load(_existing(path), trust=trust), file=path)
     if pickles.is_weights(path):
-        model = pickles.load(_existing(path), trust=trust)
-        return Target(text, model, file=path)
+        return Target(text, pickles.load(_existing(path), trust=trust), file=path)
     if path.is_dir():
         raise UsageError(f"{text!r} is a folder without a config.json. A TARGET is {FORMS}.")
     found = python.load(text, FORMS)
@@ -84,8 +82,6 @@ def _existing(path: Path) -> Path:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Random state of torch, NumPy and Python set from ``seed`` inside, and as before outside."""
-    import numpy
-
     python_state, numpy_state = random.getstate(), numpy.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

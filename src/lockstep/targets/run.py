@@ -1,0 +1,108 @@
+"""From the options of a command to an audit, or to the check of one: what ``cli.py`` calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lockstep.errors import LockstepError, UndecidedError, UsageError
+from lockstep.targets import Target, examples, inputs, load, memory, training, trial
+from lockstep.targets.blame import describe
+from lockstep.types import Audit, Update
+
+Progress = Callable[[str, int, "int | None"], None]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options as they were given."""
+
+    target: str
+    inputs: tuple[str, ...] = ()
+    update: Update | None = None
+    optimizer: str | None = None
+    settings: Mapping[str, float | None] = field(default_factory=dict)
+    loss: str | None = None
+    data: str = "any"
+    seed: int = 0
+    train: bool | None = None
+    trust: bool = False
+
+
+def audit(request: Request, progress: Progress, say: Say) -> tuple[Target, Audit]:
+    """Load the target, find its inputs, run it once, then audit it."""
+    options: dict[str, Any] = {"data": request.data, "seed": request.seed}
+    options |= {"progress": progress, "update": request.update}
+    if request.optimizer is not None:
+        options["optimizer"] = training.optimizer(request.optimizer, **request.settings)
+    elif any(value is not None for value in request.settings.values()):
+        given = [name for name, value in request.settings.items() if value is not None]
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"{names} given without --optimizer: say which one, as in --optimizer sgd")
+    target, example, output = _prepared(request, request.inputs, progress, say)
+    if request.loss is not None:
+        options["loss"], options["targets"] = training.loss(request.loss, output)
+    from lockstep.pipeline import audit as engine
+
+    result = _guarded(lambda: engine(target.model, example, **options))
+    return target, dataclasses.replace(result, model=request.target)
+
+
+def check(claim: Audit, request: Request, progress: Progress, say: Say) -> None:
+    """Load the target as it was audited and verify the claim; ``CertificateError`` if it fails."""
+    train = claim.assumptions.mode == "train" if request.train is None else request.train
+    request = dataclasses.replace(request, train=train)
+    target, example, _ = _prepared(request, request.inputs or _recorded(claim), progress, say)
+    from lockstep.certificate.check import check as checker
+
+    progress("checking the certificate", 0, None)
+    _guarded(lambda: checker(claim, target.model, example))
+
+
+def _prepared(
+    request: Request, given: tuple[str, ...], progress: Progress, say: Say
+) -> tuple[Target, Any, Any]:
+    target = load(request.target, trust=request.trust, seed=request.seed)
+    if request.train is not None:
+        target.model.train(request.train)
+    parameters = sum(parameter.numel() for parameter in target.model.parameters())
+    memory.require(parameters, request.target)
+    progress("running the model once", 0, None)
+    example, note = examples.choose(target, given)
+    say(note)
+    return target, example, trial.run(target.model, example)
+
+
+def _recorded(claim: Audit) -> tuple[str, ...]:
+    """The inputs of a certificate as ``--input`` options; none if they had a form of their own."""
+    if any(dtype not in inputs.DTYPES for _, dtype, _ in claim.inputs):
+        return ()
+    positional = all(name.rstrip("0123456789") == "input" for name, _, _ in claim.inputs)
+    return tuple(
+        ("" if positional else f"{name}=") + f"{','.join(map(str, shape))}:{dtype}"
+        for name, dtype, shape in claim.inputs
+    )
+
+
+def _guarded(action: Callable[[], Any]) -> Any:
+    """The model has run by now: what fails from here on is the engine's, and no verdict."""
+    try:
+        return action()
+    except LockstepError:
+        raise
+    except MemoryError as error:
+        raise UndecidedError(
+            "memory ran out during the audit; use smaller inputs, or a larger machine"
+        ) from error
+    except Exception as error:
+        if os.environ.get("LOCKSTEP_DEBUG"):
+            raise
+        raise UndecidedError(
+            f"the engine failed on a model that runs. This is a defect of Lockstep, not a verdict; "
+            f"please report it with the model.\n  {describe(error)}\n"
+            "LOCKSTEP_DEBUG=1 shows the whole traceback."
+        ) from error
