@@ -12,7 +12,7 @@ are drawn. Afterwards the units' activations on fresh inputs are compared, layer
 * they are *apart* if under some optimizer they differ by more than ``APART``;
 * anything between is a gap report, not an answer: :meth:`Observed.assert_clear` raises.
 
-A parameter entry is *still* if its gradient, at every step, is below ``STILL`` of the model's largest.
+A parameter entry is *still* if its gradient, at every step, is below ``STILL`` of that step's largest.
 
 Tolerances. float64 rounding is 1e-16; a handful of steps through a tiny net multiplies it by some 1e3,
 hence EQUAL = 1e-11. Rounding differences grow with the steps (a balanced lock is lost to rounding after
@@ -33,6 +33,7 @@ import torch
 from torch import nn
 
 EQUAL, APART, STILL, MOVES = 1e-11, 1e-8, 1e-12, 1e-10
+CLIP = 5.0  # norm of all gradients together: one factor for all entries, so it keeps every relation
 FLOOR = 1e-3  # a layer, or a gradient, that is smaller everywhere is measured against this instead of itself
 
 
@@ -142,8 +143,6 @@ def observe(
             _compare(net, inputs, seen)
             state = {name: p.detach().clone() for name, p in net.named_parameters()}
             seen.parameters.append(state)
-    top = max((float(g.max()) for g in seen.gradient.values()), default=1.0)
-    seen.gradient = {name: g / max(top, FLOOR) for name, g in seen.gradient.items()}
     return seen
 
 
@@ -151,12 +150,16 @@ def _step(net, optimizer, inputs, loss, seen) -> None:
     optimizer.zero_grad()
     output = call(net, fresh(inputs))
     (random_loss(output) if loss is None else loss(output)).backward()
-    for name, p in net.named_parameters():
-        if p.requires_grad:
-            g = torch.zeros_like(p) if p.grad is None else p.grad.detach().abs()
-            g = g.to_dense() if g.is_sparse else g
-            seen.gradient[name] = torch.maximum(seen.gradient.get(name, g), g)
+    grads = {name: _size(p) for name, p in net.named_parameters() if p.requires_grad}
+    top = max(*(float(g.max()) for g in grads.values()), FLOOR)
+    for name, g in grads.items():
+        seen.gradient[name] = torch.maximum(seen.gradient.get(name, g / top), g / top)
+    nn.utils.clip_grad_norm_(net.parameters(), CLIP)
     optimizer.step()
+
+
+def _size(p: nn.Parameter) -> torch.Tensor:
+    return torch.zeros_like(p) if p.grad is None else p.grad.detach().abs()
 
 
 def random_loss(output) -> torch.Tensor:
