@@ -12,6 +12,7 @@ order 31, so 1.0 and 2^-31 would be one residue. Modulo each prime here 2 has or
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -23,6 +24,9 @@ PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139
 STORE = torch.float32
 CHUNK = 1 << 17
 """Elements worked on at a time: two float64 buffers of this length stay in the cache."""
+
+_MANTISSA = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
+"""Significant bits; ``frexp`` puts the first one right behind the point."""
 
 TERMS = 4096
 """Products that one float64 accumulator may hold: ``TERMS * (p/2)^2 < 2^50``."""
@@ -212,21 +216,36 @@ class Field:
         flat = x.detach().reshape(-1)
         out = torch.empty(flat.shape, dtype=STORE, device=flat.device)
         for part, target in zip(flat.split(CHUNK), out.split(CHUNK), strict=True):
-            target.copy_(self._embed_chunk(part.double()))
+            if part.numel():
+                self._embed_chunk(part, target)
         return out.view(x.shape)
 
-    def _embed_chunk(self, x: Tensor) -> Tensor:
-        if x.numel() == 0:
-            return x.to(STORE)
-        largest = float(x.abs().max())
+    def _embed_chunk(self, x: Tensor, out: Tensor) -> None:
+        """The common case: one power of two makes every entry of the chunk an integer ``k``, ``|k| < 2^50``.
+
+        That is so when the last mantissa bit of the smallest entry is no finer than ``1 / 2^s``. Then
+        ``x - round(x 2^s / p) p / 2^s`` is exact (scaling by powers of two is) and is ``(k mod p) / 2^s``; times
+        ``2^s`` times the residue of ``1 / 2^s`` it stays below 2^40 and is reduced once more.
+        """
+        size = x.abs()
+        smallest, largest = map(float, torch.aminmax(size))
         if largest == 0.0:
-            return torch.zeros(x.shape, dtype=STORE)
-        # The common case: one power of two makes every entry of the chunk an integer below 2^50.
-        exponent = 49 - int(torch.frexp(torch.tensor(largest, dtype=torch.float64)).exponent)
-        if -1000 < exponent < 1000:
-            y = x * 2.0**exponent
-            if bool((y == y.round()).all()):
-                return self.scale(self.reduce(y), self._power(-exponent))
+            out.zero_()
+            return
+        if smallest == 0.0:
+            smallest = float(size[size != 0].min())
+        s = 49 - math.frexp(largest)[1]
+        finest = math.frexp(smallest)[1] - _MANTISSA[x.dtype]
+        if finest + s < 0 or not -900 < s < 900:
+            out.copy_(self._embed_slowly(x.double()))
+            return
+        y = x.double() if x.dtype is not torch.float64 else x.clone()
+        y.sub_((y * (2.0**s / self.p)).round_(), alpha=self.p * 2.0**-s)
+        y.mul_(2.0**s * self._power(-s))
+        out.copy_(y.sub_((y * self._reciprocal).round_(), alpha=self.p))
+
+    def _embed_slowly(self, x: Tensor) -> Tensor:
+        """Mantissa and exponent of each entry on its own; the mantissa in two halves."""
         mantissa, power = torch.frexp(x)
         high = torch.trunc(mantissa * 2.0**27)
         low = (mantissa * 2.0**27 - high) * 2.0**26
@@ -239,15 +258,24 @@ class Field:
 
 
 def _gemm(a: Tensor, b: Tensor) -> Tensor:
-    """float64 product of stored residues; a long second operand is widened a slice at a time, in the cache."""
-    if b.dim() == 2 and b.numel() > 4 * CHUNK and a.shape[0] <= 256:
-        wide = a.double()
-        out = torch.empty((a.shape[0], b.shape[1]), dtype=torch.float64)
+    """float64 product of stored residues; a large matrix is widened a slice at a time, in the cache.
+
+    Slices run along the rows of ``b`` or along its columns, whichever lie together in memory.
+    """
+    if b.dim() != 2 or b.numel() <= 4 * CHUNK or a.shape[0] > 256:
+        return torch.matmul(a.double(), b.double())
+    wide = a.double()
+    if b.stride(0) < b.stride(1):
         step = max(1, CHUNK // b.shape[0])
-        for column in range(0, b.shape[1], step):
-            torch.mm(wide, b[:, column : column + step].double(), out=out[:, column : column + step])
+        out = torch.empty((a.shape[0], b.shape[1]), dtype=torch.float64)
+        for c in range(0, b.shape[1], step):
+            torch.mm(wide, b[:, c : c + step].double(), out=out[:, c : c + step])
         return out
-    return torch.matmul(a.double(), b.double())
+    step = max(1, CHUNK // b.shape[1])
+    out = torch.zeros((a.shape[0], b.shape[1]), dtype=torch.float64)
+    for r in range(0, b.shape[0], step):
+        out.addmm_(wide[:, r : r + step], b[r : r + step].double())
+    return out
 
 
 @lru_cache(maxsize=16)

@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from ..errors import ControlFlowError, MissingRuleError, UndecidedError
 from . import rules as _rules  # noqa: F401  registers every rule
 from .arithmetic import STORE, Field
+from .outer import Outer, outer, pending_view, worthwhile
 from .registry import MOVES, NOISE, RULES, Rule
 from .residue import Cell, Residue, embed_constant, known, symbolic
 
@@ -59,6 +60,7 @@ class Engine(TorchDispatchMode):
         self.missing: dict[str, str] = {}
         self.noisy: dict[str, None] = {}
         self.track_reads = True
+        self.backward = False
 
     def __enter__(self) -> Engine:
         _ACTIVE.append(self)
@@ -147,6 +149,12 @@ class Engine(TorchDispatchMode):
     # -- 3 moves --------------------------------------------------------------------------------
 
     def _move(self, func: Any, flat: list[Any], spec: Any) -> Any:
+        first = flat[0]
+        if isinstance(first, Residue) and isinstance(first.cell, Outer) and first.cell.pending and _is_view(func):
+            args, kwargs = tree_unflatten([first._view, *flat[1:]], spec)
+            shape = func(*args, **kwargs)
+            if isinstance(shape, Tensor):
+                return pending_view(shape, first.cell, first.dtype)
         tensors = [x for x in flat if isinstance(x, Tensor)]
         if any(_symbolic_index(x) for x in tensors[1:]):
             raise self.refuse_value(f"an index or a shape (in {func})")
@@ -198,10 +206,12 @@ class Engine(TorchDispatchMode):
                 "softmax: apply the mask right before the softmax"
             )
         inner_args, inner_kwargs = tree_unflatten(plain, spec)
-        result = rule.function(self.field, *inner_args, **inner_kwargs)
         degrees = [x.cell.degree for x in flat if isinstance(x, Residue) and not x.known]
         degree = {"max": max, "sum": sum, "one": lambda _: 1}[rule.degree](degrees or [1])
         dtype = rule.gives or kwargs.get("dtype") or _claim([x for x in flat if isinstance(x, Tensor)])
+        if self.backward and name == "mm" and worthwhile(*inner_args):
+            return outer(self.field, *inner_args, dtype, degree)
+        result = rule.function(self.field, *inner_args, **inner_kwargs)
 
         def wrap(t: Any) -> Any:
             if not isinstance(t, Tensor) or isinstance(t, Residue) or t.dtype is not STORE:
@@ -315,13 +325,14 @@ class Engine(TorchDispatchMode):
             return
         if any(isinstance(x, Tensor) and x.numel() == 0 for x in tree_flatten(args)[0]):
             return
-        rule = RULES.get(name)
         for g in guests:
-            if g.cell.parameter is None:
+            if g.cell.parameter is None or g.cell.all_read:
                 continue
-            view = read_mask(g.cell)
-            region = torch.as_strided(view, g.shape, g.stride(), g.storage_offset())
-            rows = _rows_read(name, args, g) if rule is not None and rule.indexed else None
+            rows = _rows_read(name, args, g)
+            if rows is None and g.numel() * 4 == g.cell.flat.untyped_storage().nbytes():
+                g.cell.all_read = True
+                continue
+            region = torch.as_strided(read_mask(g.cell), g.shape, g.stride(), g.storage_offset())
             if rows is None:
                 region.fill_(True)
             else:

@@ -22,9 +22,12 @@ from .arithmetic import Field
 
 
 class Cell:
-    """One storage. ``flat`` is any tensor on it; ``parameter`` names the model parameter it holds."""
+    """One storage. ``flat`` is any tensor on it; ``parameter`` names the model parameter it holds.
 
-    __slots__ = ("degree", "flat", "infinite", "known", "parameter", "read", "version")
+    ``all_read``, or else the boolean storage ``read``, says which entries of a parameter an op has read.
+    """
+
+    __slots__ = ("all_read", "degree", "flat", "infinite", "known", "parameter", "read", "version")
 
     def __init__(
         self, flat: Tensor, *, known: bool, degree: int = 1, parameter: str | None = None
@@ -33,6 +36,7 @@ class Cell:
         self.infinite = False
         self.version = 0
         self.read: Tensor | None = None
+        self.all_read = False
 
     def promote(self, field: Field) -> None:
         """Turn true floats into residues; every view of this cell follows."""
@@ -83,7 +87,7 @@ class Residue(torch.Tensor):
             strides=view.stride(),
             storage_offset=view.storage_offset(),
             dtype=dtype,
-            device=view.device,
+            device="cpu" if view.is_meta else view.device,
         )
         self.cell, self._view, self._version_seen = cell, view, cell.version
         return self

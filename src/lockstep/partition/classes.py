@@ -16,7 +16,11 @@ def classes_of(prints: Tensor) -> Classes:
     >>> classes_of(torch.tensor([[7, 5, 7]]))
     ((0, 2), (1,))
     """
-    _, index = torch.unique(prints, dim=1, return_inverse=True)
+    found, index = torch.unique(prints[0], return_inverse=True)
+    if found.numel() == prints.shape[1]:
+        return tuple((u,) for u in range(prints.shape[1]))
+    if prints.shape[0] > 1:
+        _, index = torch.unique(prints, dim=1, return_inverse=True)
     members: dict[int, list[int]] = {}
     for unit, label in enumerate(index.tolist()):
         members.setdefault(label, []).append(unit)
@@ -29,6 +33,8 @@ def mirrored(prints: Tensor) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     >>> mirrored(torch.tensor([[3, -3, 0]]))
     [((0,), (1,))]
     """
+    if torch.unique(prints[0].abs()).numel() == prints.shape[1]:
+        return []
     by_print = {tuple(prints[:, c[0]].tolist()): c for c in classes_of(prints)}
     pairs = []
     for key, members in by_print.items():

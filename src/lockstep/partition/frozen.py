@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+import torch
 from torch import Tensor
 
+from ..symbolic.training import Trace
 from ..types import Frozen
 
 
-def frozen_entries(moved: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> tuple[Frozen, ...]:
+def frozen_entries(trace: Trace) -> tuple[Frozen, ...]:
     """One record a parameter that holds frozen entries."""
     out = []
-    for name, entries in moved.items():
-        still = read[name] & ~entries
-        count = int(still.sum())
-        if count:
-            shown = still.nonzero()[: Frozen.SHOWN].tolist()
-            out.append(Frozen(name, count, still.numel(), tuple(tuple(i) for i in shown)))
+    for name in trace.still:
+        still, shape = trace.frozen(name), trace.shapes[name]
+        if still.numel():
+            shown = torch.stack(torch.unravel_index(still[: Frozen.SHOWN], shape or (1,)), 1).tolist()
+            indices = tuple(tuple(i) if shape else () for i in shown)
+            out.append(Frozen(name, still.numel(), shape.numel(), indices))
     return tuple(out)
 
 
-def unread(read: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """Parameter → (entries that the example never reached, all entries)."""
+def unread(trace: Trace) -> dict[str, tuple[int, int]]:
+    """Trainable parameter → (entries that the example never reached, all entries)."""
     out = {}
-    for name, entries in read.items():
-        count = int((~entries).sum())
+    for name, seen in trace.seen.items():
+        count = 0 if seen is None else int((~seen).sum())
         if count:
-            out[name] = (count, entries.numel())
+            out[name] = (count, trace.shapes[name].numel())
     return out
 
 

@@ -6,7 +6,7 @@ compared exactly; at the fixed pattern, by fingerprints of the parameters over a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -95,9 +95,9 @@ def equal_for_ever(
     names: Names,
     parameters: Mapping[str, Tensor],
     fingerprints: Mapping[str, tuple[int, ...]],
-    moved: Mapping[str, Tensor],
+    moves: Callable[[str], bool],
 ) -> list[tuple[str, ...]]:
     """Groups of modules whose parameters agree at the fixed pattern and of which something moves."""
     key = {n: (tuple(parameters[n].shape), fingerprints[n]) for n in parameters}
     groups = _groups(model, names, key)
-    return [g for g in groups if any(n in moved and bool(moved[n].any()) for n in names[g[0]])]
+    return [g for g in groups if any(moves(n) for n in names[g[0]])]

@@ -33,10 +33,9 @@ def verdict(
     fine = _layers(places, stricter) if stricter is not None else layers
     locked = [g for name, layer in layers.items() for g in _groups(layer, fine[name], trace)]
     if trace.fingerprints:
-        groups = equal_for_ever(subject.model, names, subject.parameters, trace.fingerprints, trace.moved)
+        groups = equal_for_ever(subject.model, names, subject.parameters, trace.fingerprints, trace.moves)
         locked += [Group("module", paths, tuple(range(len(paths)))) for paths in groups]
-    read = {n: trace.read[n] for n in trace.moved}
-    return Verdict(layers, tuple(locked), frozen_entries(trace.moved, read), unread(read))
+    return Verdict(layers, tuple(locked), frozen_entries(trace), unread(trace))
 
 
 def _layers(places: Sequence[Place], trace: Trace) -> dict[str, Layer]:
@@ -58,8 +57,8 @@ def _alone(place: Place | None, trace: Trace) -> set[int]:
     """Units of a bare parameter that nothing read: no verdict, so each stands alone."""
     if place is None or place.source != "parameter" or not place.slices:
         return set()
-    entries = trace.read.get(place.slices[0][0])
-    return set() if entries is None or bool(entries.all()) else unread_units(entries)
+    entries = trace.seen.get(place.slices[0][0])
+    return set() if entries is None else unread_units(entries)
 
 
 def _groups(layer: Layer, fine: Layer, trace: Trace) -> list[Group]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..field.arithmetic import CHUNK, mix, stable_key
+from .gradients import Gradient
 from .optimizer import Plan
 
 POSITIVE = (1 << 63) - 1
@@ -60,11 +61,11 @@ class Step:
         self._sign = {n: c.sign().to(torch.int8) for n, c in colours.items()}
         self._keys = plan.keys
 
-    def fold(self, lane: int, gradients: Mapping[str, Tensor | None]) -> None:
-        """Take in one lane's gradients (residues; None is zero everywhere)."""
+    def fold(self, lane: int, gradients: Mapping[str, Gradient]) -> None:
+        """Take in one lane's gradients."""
         for name, hashed in self._hash.items():
             key = stable_key("H", self._keys[name], lane)
-            g = gradients.get(name)
+            g = gradients[name].residues()
             h, s = hashed.view(-1), self._sign[name].view(-1)
             flat = g.reshape(-1) if g is not None else torch.zeros(()).expand(h.shape)
             for start in range(0, h.numel(), CHUNK):

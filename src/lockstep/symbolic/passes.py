@@ -13,6 +13,7 @@ from ..errors import LockstepError, UsageError
 from ..field.arithmetic import STORE, Field, stable_key
 from ..field.dispatch import engine, paused, read_mask
 from ..field.residue import Residue, known, symbolic
+from .gradients import Gradient
 from .places import Place
 from .records import Pass
 from .recorder import Recorder
@@ -42,12 +43,16 @@ def run_pass(
     *,
     step: int,
     moving: frozenset[str],
+    sample: int = 0,
     quiet_noise: bool = False,
     details: bool = False,
 ) -> Pass:
-    """Forward and backward at the point ``residues``; see :class:`Pass` for what comes back."""
-    torch.manual_seed(stable_key("noise", f.p, f.seed, step) & 0x7FFFFFFF)
-    generator = torch.Generator().manual_seed(stable_key("data", f.p, f.seed, step) & 0x7FFFFFFF)
+    """Forward and backward at the point ``residues``; see :class:`Pass` for what comes back.
+
+    ``step`` and ``sample`` choose the symbols of data, cotangents and noise.
+    """
+    torch.manual_seed(stable_key("noise", f.p, f.seed, step, sample) & 0x7FFFFFFF)
+    generator = torch.Generator().manual_seed(stable_key("data", f.p, f.seed, step, sample) & 0x7FFFFFFF)
     leaves = {
         n: symbolic(r, subject.parameters[n].dtype, parameter=n).requires_grad_(subject.parameters[n].requires_grad)
         for n, r in residues.items()
@@ -64,18 +69,24 @@ def run_pass(
             with recorder.watching():
                 outputs = _forward(subject, inputs, example)
             heads = _outputs(outputs, targets, example.loss)
-            guest.where = lambda: "backward"
+            guest.where, guest.backward = (lambda: "backward"), True
             record.degree = max((h.cell.degree for h in heads), default=1)
             gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
     record.units = recorder.finish(dict(residues))
     record.products = recorder.products or []
     record.noisy = tuple(guest.noisy)
     for (name, leaf), g in zip(leaves.items(), gradients, strict=True):
-        record.gradients[name] = None if g is None else _values(g, f)
-        record.read[name] = torch.as_strided(read_mask(leaf.cell), leaf.shape, leaf.stride(), leaf.storage_offset())
-        if g is not None and isinstance(g, Residue):
-            record.degree = max(record.degree, g.cell.degree)
+        record.gradients[name] = gradient = Gradient(g, f)
+        record.read[name] = _read(leaf)
+        record.degree = max(record.degree, gradient.degree)
     return record
+
+
+def _read(leaf: Residue) -> Tensor | None:
+    """Which entries were read: None for all of them."""
+    if leaf.cell.all_read:
+        return None
+    return torch.as_strided(read_mask(leaf.cell), leaf.shape, leaf.stride(), leaf.storage_offset())
 
 
 def _forward(subject: Subject, inputs: Any, example: Example) -> Any:
@@ -125,12 +136,6 @@ def _backward(
     found = torch.autograd.grad(live, [leaves[n] for n in wanted], cotangents, allow_unused=True)
     by_name = dict(zip(wanted, found, strict=True))
     return [by_name.get(n) for n in leaves]
-
-
-def _values(g: Tensor, f: Field) -> Tensor:
-    if isinstance(g, Residue) and not g.known:
-        return g.inner
-    return f.embed(g.inner if isinstance(g, Residue) else g)
 
 
 # -- walking through inputs and outputs ---------------------------------------------------------------

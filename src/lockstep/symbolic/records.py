@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..field.arithmetic import STORE, Field, mix, stable_key
+from .gradients import Gradient
 
 ROWS = 3
 
@@ -33,13 +34,13 @@ class Product:
 class Pass:
     """One lane, one step.
 
-    ``units``: layer → (U,) fingerprints; ``gradients``: parameter → residues or None where it was not used;
-    ``read``: parameter → boolean entries that were read; ``products`` in the order of execution (lane 0 only).
+    ``units``: layer → (U,) fingerprints; ``gradients`` of every parameter; ``read``: parameter → boolean entries
+    that were read (None: all); ``products`` in the order of execution (first pass only).
     """
 
     units: dict[str, Tensor] = field(default_factory=dict)
-    gradients: dict[str, Tensor | None] = field(default_factory=dict)
-    read: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[str, Gradient] = field(default_factory=dict)
+    read: dict[str, Tensor | None] = field(default_factory=dict)
     products: list[Product] = field(default_factory=list)
     degree: int = 1
     noisy: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ A :class:`Subject` says which parameters a model has and how it is called with o
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -71,7 +72,7 @@ def _refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
     broken = [
         f"{n} ({int((~torch.isfinite(p)).sum())} of {p.numel()} entries)"
         for n, p in parameters.items()
-        if p.is_floating_point() and not bool(torch.isfinite(p.detach()).all())
+        if p.is_floating_point() and p.numel() and not all(map(math.isfinite, torch.aminmax(p.detach())))
     ]
     if broken:
         raise NonFiniteError(

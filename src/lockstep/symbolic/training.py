@@ -30,15 +30,17 @@ class Trace:
     """What symbolic training leaves for the partition.
 
     ``forward[t]``: layer → (lanes, U) fingerprints at step t; ``backward[t]``: the same of the gradients of the
-    units' parameters (only layers that still had ties); ``moved``/``read``: parameter → boolean entries;
-    ``fingerprints``: parameter → (lanes,) at the last step; ``used``: parameters that got a gradient at all.
+    units' parameters (only layers that still had ties); ``still``: parameter → flat indices of entries that
+    never got a gradient (None: all); ``seen``: parameter → boolean entries that were read (None: all);
+    ``fingerprints``: parameter → (lanes,) at the last step.
     """
 
     lanes: list[Field]
     forward: list[dict[str, Tensor]] = field(default_factory=list)
     backward: list[dict[str, Tensor]] = field(default_factory=list)
-    moved: dict[str, Tensor] = field(default_factory=dict)
-    read: dict[str, Tensor] = field(default_factory=dict)
+    shapes: dict[str, torch.Size] = field(default_factory=dict)
+    still: dict[str, Tensor | None] = field(default_factory=dict)
+    seen: dict[str, Tensor | None] = field(default_factory=dict)
     fingerprints: dict[str, tuple[int, ...]] = field(default_factory=dict)
     first: Pass = field(default_factory=Pass)
     degree: int = 1
@@ -47,6 +49,21 @@ class Trace:
     @property
     def steps(self) -> int:
         return len(self.forward) - 1
+
+    def moves(self, name: str) -> bool:
+        """Whether any entry of a trainable parameter ever gets a gradient."""
+        return name in self.still and not _all(self.still[name], self.shapes[name])
+
+    def frozen(self, name: str) -> Tensor:
+        """Flat indices of entries that were read and never got a gradient."""
+        still, seen = self.still[name], self.seen[name]
+        if still is None:
+            still = torch.arange(self.shapes[name].numel())
+        return still if seen is None else still[seen.reshape(-1)[still]]
+
+
+def _all(still: Tensor | None, shape: torch.Size) -> bool:
+    return still is None or still.numel() == shape.numel()
 
 
 class Training:
@@ -72,6 +89,7 @@ class Training:
         self._quiet_noise, self._progress = quiet_noise, progress
         self._moving = frozenset(plan.keys)
         self._held: dict[tuple[str, int], Tensor] = {}
+        self._first_point: dict[str, Tensor] | None = None
 
     # -- the course of it -----------------------------------------------------------------------------
 
@@ -86,20 +104,16 @@ class Training:
             if not self._suspects(trace):
                 trace.forward = [{n: u[None] for n, u in first.units.items()}]
                 return trace
-            second = self._pass(1, 0, None)
-            self._note(trace, second)
+            # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
+            self._note(trace, self._pass(0, 0, None, sample=1))
             if not self._suspects(trace):
-                trace.lanes = self._fields[:2]
-                trace.forward = [_stack([first.units, second.units])]
+                trace.forward = [{n: u[None] for n, u in first.units.items()}]
                 return trace
-            rest = [second]
-        else:
-            rest = []
         trace.lanes = self._fields
         colours = initial(self._subject.parameters, self._plan)
         pattern: Pattern | None = None
         for step in range(MAX_STEPS):
-            given = [first, *rest] if step == 0 else []
+            given = [first] if step == 0 else []
             fold = Step(colours, self._plan)
             self._step(trace, step, colours if step else None, given, fold)
             new = fold.colours()
@@ -109,6 +123,7 @@ class Training:
                 return trace
             self._advance(new)
             colours = new
+            self._first_point = None
         raise UndecidedError(
             f"the pattern of the parameters had not settled after {MAX_STEPS} symbolic steps; audit a shallower "
             "part of the model"
@@ -127,7 +142,9 @@ class Training:
         trace.forward.append(_stack(units))
         trace.backward.append(_stack(gradients))
 
-    def _pass(self, lane: int, step: int, colours: Mapping[str, Tensor] | None, details: bool = False) -> Pass:
+    def _pass(
+        self, lane: int, step: int, colours: Mapping[str, Tensor] | None, *, sample: int = 0, details: bool = False
+    ) -> Pass:
         if self._progress is not None:
             self._progress(f"symbolic step {step}, field {lane + 1}", step, None)
         f = self._fields[lane]
@@ -135,13 +152,20 @@ class Training:
             self._subject,
             self._example,
             self._places,
-            self._point(f, lane, colours),
+            self._start(f) if step == 0 and lane == 0 else self._point(f, lane, colours),
             f,
             step=step,
+            sample=sample,
             moving=self._moving,
             quiet_noise=self._quiet_noise,
             details=details,
         )
+
+    def _start(self, f: Field) -> dict[str, Tensor]:
+        """Lane 0 as initialised; kept until the first step is taken, since it may be looked at twice."""
+        if self._first_point is None:
+            self._first_point = self._point(f, 0, None)
+        return self._first_point
 
     def _point(self, f: Field, lane: int, colours: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """theta of one lane: embedded as initialised, then drawn from the colours (or advanced additively)."""
@@ -174,19 +198,26 @@ class Training:
         trace.degree = max(trace.degree, one.degree)
         trace.noisy.update(dict.fromkeys(one.noisy))
         for name in self._plan.keys:
-            g = one.gradients.get(name)
-            moved = g != 0 if g is not None else torch.zeros(self._subject.parameters[name].shape, dtype=torch.bool)
-            for store, entries in ((trace.moved, moved), (trace.read, one.read[name])):
-                store[name] = entries if name not in store else store[name] | entries
+            shape = trace.shapes[name] = self._subject.parameters[name].shape
+            trace.still[name] = one.gradients[name].still(trace.still.get(name), shape.numel())
+            seen = one.read[name]
+            before = trace.seen.get(name, seen)
+            trace.seen[name] = None if seen is None or before is None else before | seen
 
     def _suspects(self, trace: Trace) -> bool:
         """Entries that were read and have not moved yet."""
-        return any(bool((trace.read[n] & ~trace.moved[n]).any()) for n in trace.moved)
+        return any(trace.frozen(n).numel() for n in trace.still)
 
     def _gradient_prints(self, lane: int, one: Pass) -> dict[str, Tensor]:
         tied = {n for n, u in one.units.items() if _tied(u)}
+        values = {
+            name: one.gradients[name].residues()
+            for place in self._places
+            if place.name in tied
+            for name, _ in place.slices
+        }
         return {
-            place.name: slices_print(self._fields[lane], one.gradients, place.slices, place.width)
+            place.name: slices_print(self._fields[lane], values, place.slices, place.width)
             for place in self._places
             if place.name in tied and place.slices and place.source != "projection"
         }

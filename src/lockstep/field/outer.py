@@ -1,0 +1,75 @@
+"""A matrix product that has not been computed yet.
+
+The gradient of a dense weight is (out, samples) @ (samples, in): few numbers make many. Most audits only ask
+which of its entries are zero, and then only of a handful; so the backward pass keeps the two factors, and
+whatever needs the entries themselves asks for ``flat`` and gets them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .arithmetic import CHUNK, TERMS, Field
+from .residue import Cell, Residue
+
+SMALLEST = 1 << 16
+"""Products with fewer entries are computed at once."""
+
+
+class Outer(Cell):
+    """``a`` (M, K) @ ``b`` (K, N) over ``field``; computed when somebody reads ``flat``."""
+
+    __slots__ = ("_flat", "a", "b", "field")
+
+    def __init__(self, field: Field, a: Tensor, b: Tensor, degree: int) -> None:
+        self.field, self.a, self.b = field, a, b
+        self._flat: Tensor | None = None
+        self.known, self.degree, self.parameter = False, degree, None
+        self.infinite, self.version, self.read, self.all_read = False, 0, None, False
+
+    @property
+    def flat(self) -> Tensor:  # type: ignore[override]
+        if self._flat is None:
+            self._flat = self.field.matmul(self.a, self.b)
+        return self._flat
+
+    @property
+    def pending(self) -> bool:
+        """Whether the product has not been computed so far."""
+        return self._flat is None
+
+    def zeros(self) -> Tensor:
+        """(row, column) of every entry that is 0 modulo p, found a band of rows at a time, in the cache."""
+        p, b = self.field.p, self.b.double()
+        step, found = max(1, CHUNK // b.shape[1]), []
+        for row in range(0, self.a.shape[0], step):
+            exact = self.a[row : row + step].double() @ b
+            multiple = (exact * (1.0 / p)).round_().mul_(p)
+            hits = multiple.eq_(exact)
+            if bool(hits.any()):
+                found.append(hits.nonzero() + torch.tensor([row, 0]))
+        return torch.cat(found) if found else torch.zeros(0, 2, dtype=torch.long)
+
+    def at(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The residues at some places only."""
+        terms = self.a[rows].double() * self.b.t()[columns].double()
+        return self.field.reduce(terms.sum(1))
+
+
+def worthwhile(a: Tensor, b: Tensor) -> bool:
+    """Few terms, many results."""
+    return a.shape[0] * b.shape[1] >= SMALLEST and 4 * a.shape[1] <= min(a.shape[0], b.shape[1], TERMS)
+
+
+def outer(field: Field, a: Tensor, b: Tensor, dtype: torch.dtype, degree: int) -> Residue:
+    """The residue tensor of a product that is still to be computed."""
+    shape = torch.empty(a.shape[0], b.shape[1], device="meta")
+    return pending_view(shape, Outer(field, a, b, degree), dtype)
+
+
+def pending_view(shape: Tensor, cell: Outer, dtype: torch.dtype) -> Residue:
+    """A view, described by a meta tensor, of a product that is still to be computed."""
+    view = Residue(shape, cell, dtype)
+    view._version_seen = -1
+    return view

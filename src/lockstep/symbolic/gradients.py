@@ -1,0 +1,77 @@
+"""Gradients of one pass, and the count of entries that have not moved yet.
+
+A gradient is residues, or the two factors of a product that nobody has multiplied out (:mod:`field.outer`).
+Which entries of a parameter are still at rest is kept as flat indices: a handful, in a healthy network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..field.arithmetic import Field
+from ..field.outer import Outer
+from ..field.residue import Residue
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of one parameter; ``value`` is None where the loss does not depend on it."""
+
+    value: Tensor | None
+    field: Field
+
+    def residues(self) -> Tensor | None:
+        """All entries, multiplied out."""
+        if self.value is None:
+            return None
+        if isinstance(self.value, Residue):
+            inner = self.value.inner
+            return self.field.embed(inner) if self.value.known else inner
+        return self.field.embed(self.value)
+
+    @property
+    def degree(self) -> int:
+        return self.value.cell.degree if isinstance(self.value, Residue) else 1
+
+    def still(self, before: Tensor | None, count: int) -> Tensor | None:
+        """Flat indices of the entries in ``before`` (None: all ``count`` of them) whose gradient is 0."""
+        if self.value is None:
+            return before
+        product = self._pending()
+        if product is not None and before is None:
+            cell, turned = product
+            at = cell.zeros()
+            row, column = (at[:, 1], at[:, 0]) if turned else (at[:, 0], at[:, 1])
+            return row * self.value.shape[1] + column
+        if product is not None and before is not None and 8 * before.numel() < count:
+            cell, turned = product
+            row, column = before // self.value.shape[1], before % self.value.shape[1]
+            return before[(cell.at(column, row) if turned else cell.at(row, column)) == 0]
+        values = self.residues()
+        assert values is not None
+        flat = values.reshape(-1)
+        return (flat == 0).nonzero().view(-1) if before is None else before[flat[before] == 0]
+
+    def _pending(self) -> tuple[Outer, bool] | None:
+        """(product, whether the gradient is its transpose), if it is just that."""
+        g = self.value
+        if not isinstance(g, Residue) or not isinstance(g.cell, Outer) or not g.cell.pending or g.dim() != 2:
+            return None
+        rows, columns = g.cell.a.shape[0], g.cell.b.shape[1]
+        if tuple(g.shape) == (rows, columns) and g.stride() == (columns, 1):
+            return g.cell, False
+        if tuple(g.shape) == (columns, rows) and g.stride() == (1, columns):
+            return g.cell, True
+        return None
+
+
+def mask(indices: Tensor | None, shape: torch.Size) -> Tensor:
+    """Boolean tensor of ``shape``, true at flat ``indices`` (None: everywhere)."""
+    if indices is None:
+        return torch.ones(shape, dtype=torch.bool)
+    out = torch.zeros(shape.numel(), dtype=torch.bool)
+    out[indices] = True
+    return out.view(shape)
