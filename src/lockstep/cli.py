@@ -96,7 +96,7 @@ def _root(
         from lockstep import __version__
 
         typer.echo(f"lockstep {__version__}")
-        raise typer.Exit
+        raise typer.Exit(0)
 
 
 @app.command()
@@ -145,8 +145,7 @@ def audit(
     err = _stderr()
     with _refusals(chosen, output, target, err):
         _check_writable(output, write_baseline)
-        selected = selection.patterns(select or [], "--select")
-        ignored = selection.patterns(ignore or [], "--ignore", places=True)
+        selected, ignored = selection.patterns(select or [], ignore or [])
         known = selection.read_baseline(baseline) if baseline else frozenset()
         with Shown(err) as progress:
             progress("loading the model", 0, None)

@@ -89,8 +89,10 @@ def _foreign(node: Any) -> Iterator[str]:
 
 def _built_in(node: dict[str, Any]) -> bool:
     module = node.get("module")
-    if module is None:  # plain values ("__tuple__", "__tensor__") have none, custom ones a name
-        return node.get("registered_name") in (None, node["class_name"])
+    if (
+        module is None
+    ):  # plain values ("__tuple__", "__tensor__") have none, nor have custom objects
+        return str(node["class_name"]).startswith("__")
     return str(module).partition(".")[0] in ("keras", "builtins")
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+LINE_SECONDS = 5.0
+
 
 class Shown:
     """A context manager that is called with ``(text, done, total)``, as ``audit(progress=...)`` does.
 
-    Nothing is printed in the first second. On a terminal a bar follows; elsewhere (a log file) each
-    new text is one line.
+    Nothing is printed in the first second. On a terminal a bar follows; elsewhere (a log file) a line
+    every few seconds.
     """
 
     def __init__(self, console: Console, delay: float = 1.0) -> None:
@@ -27,7 +30,7 @@ class Shown:
             transient=True,
         )
         self.task = self.bar.add_task("starting", total=None)
-        self.text, self.visible = "starting", False
+        self.text, self.visible, self.printed = "starting", False, 0.0
         self.lock = threading.Lock()
         # A timer, because the first stage may be one long call into the user's code.
         self.timer = threading.Timer(delay, self._show)
@@ -41,7 +44,8 @@ class Shown:
         with self.lock:
             news, self.text = text != self.text, text
             self.bar.update(self.task, description=text, completed=done, total=total)
-            if news and self.visible and not self.console.is_terminal:
+            due = time.monotonic() - self.printed > LINE_SECONDS
+            if news and due and self.visible and not self.console.is_terminal:
                 self._line()
 
     def _show(self) -> None:
@@ -53,6 +57,7 @@ class Shown:
                 self._line()
 
     def _line(self) -> None:
+        self.printed = time.monotonic()
         self.console.print(f"lockstep: {self.text} ...", markup=False, highlight=False)
 
     def __exit__(

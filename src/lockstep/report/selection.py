@@ -33,26 +33,39 @@ class Pattern:
         return finding.code.startswith(self.prefix) and fnmatch.fnmatchcase(finding.where, place)
 
 
-def patterns(given: Sequence[str], option: str, places: bool = False) -> list[Pattern]:
-    """Read ``LS``, ``LS00``, ``LS004,LS005`` and, where allowed, ``LS004:encoder.*.bias``.
+def patterns(select: Sequence[str], ignore: Sequence[str]) -> tuple[list[Pattern], list[Pattern]]:
+    """Read ``LS``, ``LS00``, ``LS004,LS005`` and, for ``ignore``, ``LS004:encoder.*.bias``.
 
     Codes that no rule starts with are refused, all of them at once.
+
+    >>> patterns(["LS00"], ["LS004:*.bias"])[1][0].place
+    '*.bias'
     """
-    found, problems = [], []
-    for item in (part.strip() for text in given for part in text.split(",")):
-        code, colon, place = item.partition(":")
-        if not code or not any(known.startswith(code.upper()) for known in rules()):
-            problems.append(
-                f"{option} {item!r}: no such code; known are "
-                f"{closest_first(code.upper(), rules(), most=20)}, and their prefixes such as 'LS00'"
-            )
-        elif colon and not places:
-            problems.append(f"{option} {item!r}: places can be given to --ignore only")
-        else:
-            found.append(Pattern(code.upper(), place or "*"))
+    problems: list[str] = []
+    selected = [_pattern(item, "--select", problems) for item in _items(select)]
+    ignored = [_pattern(item, "--ignore", problems) for item in _items(ignore)]
+    problems += [
+        f"--select {str(item.prefix) + ':' + item.place!r}: places can be given to --ignore only"
+        for item in selected
+        if item.place != "*"
+    ]
     if problems:
         raise UsageError("\n".join(problems))
-    return found
+    return selected, ignored
+
+
+def _items(given: Sequence[str]) -> list[str]:
+    return [part.strip() for text in given for part in text.split(",") if part.strip()]
+
+
+def _pattern(item: str, option: str, problems: list[str]) -> Pattern:
+    code, _, place = item.partition(":")
+    if not any(known.startswith(code.upper()) for known in rules()):
+        problems.append(
+            f"{option} {item!r}: no such code; known are "
+            f"{closest_first(code.upper(), rules(), most=20)}, and their beginnings such as 'LS00'"
+        )
+    return Pattern(code.upper(), place or "*")
 
 
 def chosen(

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lockstep.report.rules import rule
-from lockstep.report.shorten import Entry, entries, families, ranges, tied
+from lockstep.report.shorten import Entry, entries, families, tied
 from lockstep.types import LOCKING_CODES, Assumptions, Audit, Evidence, Layer
 
 MOST_LAYERS = 40  # beyond it, layers without any tie share one row
@@ -145,17 +145,13 @@ def assumptions_line(given: Assumptions) -> str:
 def evidence_line(found: Evidence) -> str:
     """Steps, primes and the probability of error, as one sentence."""
     primes = ", ".join(str(prime) for prime in dict.fromkeys(prime for prime, _ in found.lanes))
-    seeds = ranges(sorted({seed for _, seed in found.lanes}), most=4)
     steps = "1 symbolic step" if found.steps == 1 else f"{found.steps} symbolic steps"
-    lanes = "1 run" if len(found.lanes) == 1 else f"{len(found.lanes)} runs"
+    runs = "1 run" if len(found.lanes) == 1 else f"{len(found.lanes)} independent runs"
+    claims = "1 equality or zero" if found.claims == 1 else f"{found.claims} equalities and zeros"
     sure = (
-        f"{found.claims} equalities and zeros claimed; probability that any is false at most "
-        f"{found.bound:.1e}"
+        f"{claims} claimed, probability of any false one at most {found.bound:.1e}"
         if found.claims
         else "no equality claimed, and differences are certain"
     )
     took = f" ({found.seconds:.1f} s)" if found.seconds >= 0.05 else ""
-    return (
-        f"Pattern fixed after {steps}; {lanes} (primes {primes or 'none'}; seeds "
-        f"{seeds or 'none'}); {sure}{took}."
-    )
+    return f"Pattern fixed after {steps}; {runs} modulo {primes or 'no prime'}; {sure}{took}."

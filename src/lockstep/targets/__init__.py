@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 
 from lockstep.errors import UsageError
@@ -82,13 +81,17 @@ def _existing(path: Path) -> Path:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Random state of torch, NumPy and Python set from ``seed`` inside, and as before outside."""
-    python_state, numpy_state = random.getstate(), numpy.random.get_state()  # noqa: NPY002
+    numpy = sys.modules.get("numpy")  # no dependency of ours; torch has loaded it if it is there
+    python_state = random.getstate()
+    numpy_state = numpy.random.get_state() if numpy else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         random.seed(seed)
-        numpy.random.seed(seed % 2**32)  # noqa: NPY002 - the user's code may draw from it
+        if numpy:
+            numpy.random.seed(seed % 2**32)
         try:
             yield
         finally:
             random.setstate(python_state)
-            numpy.random.set_state(numpy_state)  # noqa: NPY002
+            if numpy:
+                numpy.random.set_state(numpy_state)

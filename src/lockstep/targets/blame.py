@@ -8,11 +8,14 @@ from pathlib import Path
 
 PACKAGE = str(Path(__file__).parent.parent)
 LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib") if name)
+LONGEST = 1500
 
 
 def describe(error: BaseException) -> str:
     """``ValueError: the message`` and, on a second line, ``at file.py:12: the code``."""
     message = "".join(traceback.format_exception_only(type(error), error)).strip()
+    if len(message) > LONGEST:  # Keras prints whole configurations, with the cause at the end
+        message = f"{message[: LONGEST // 3]} ... {message[-2 * LONGEST // 3 :]}"
     if isinstance(error, SyntaxError):  # its own text already shows file, line and caret
         return message
     place = where(error)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from report import made
+
+from lockstep.errors import UsageError
+from lockstep.types import Group
+
+
+@pytest.mark.parametrize(
+    ("layer", "i", "j", "verdict", "step", "direction"),
+    [
+        ("0", 0, 1, "locked", None, "none"),
+        ("0", 1, 0, "locked", None, "none"),
+        ("0", 2, 2, "locked", None, "none"),
+        ("0", 0, 3, "separates", 0, "forward"),
+        ("0", 0, 2, "separates", 0, "backward"),
+        ("mirror", 0, 2, "mirror", None, "none"),
+        ("mirror", 0, 1, "separates", None, "none"),
+        ("lstm[l0]", 2, 4, "locked", None, "none"),
+    ],
+)
+def test_verdicts_come_from_classes_and_history(
+    layer: str, i: int, j: int, verdict: str, step: int | None, direction: str
+) -> None:
+    reason = made.everything().reason(layer, i, j)
+    assert (reason.verdict, reason.step, reason.direction) == (verdict, step, direction)
+
+
+def test_equal_signs_in_a_mirror_group_are_twins() -> None:
+    audit = made.audit(
+        made.layer("0", 3, (0, 1)), locked=(Group("mirror", "0", (0, 1, 2), (1, 1, -1)),)
+    )
+    assert audit.reason("0", 0, 1).verdict == "locked"
+    assert audit.reason("0", 1, 2).verdict == "mirror"
+
+
+def test_the_explainer_is_asked_first_then_the_stored_sentence() -> None:
+    audit = made.everything()
+    assert "outgoing weights differ (w5, w7)" in audit.reason("0", 0, 2).because
+    asked = replace(audit, explainer=lambda layer, i, j: f"{layer} {i} {j}")
+    assert asked.reason("0", 0, 2).because == "0 0 2"
+    assert asked.reason("0", 0, 1).because != "0 0 1"  # a lock is not explained by a difference
+    bare = replace(audit, because={})
+    assert "unequal outgoing weights" in bare.reason("0", 0, 2).because
+    assert "unequal incoming weights" in bare.reason("0", 0, 3).because
+
+
+def test_a_lock_names_what_it_holds_for() -> None:
+    because = made.everything().reason("0", 0, 1).because
+    assert "any elementwise optimizer" in because
+    assert "any data" in because
+
+
+@pytest.mark.parametrize(
+    ("layer", "i", "j", "phrases"),
+    [
+        ("mirorr", 0, 1, ["no layer 'mirorr'", "the layers are 'mirror'"]),
+        ("0", 0, 9, ["'0' has no unit 9", "width is 4", "0 to 3"]),
+        ("0", -1, 9, ["no unit -1 and 9"]),
+    ],
+)
+def test_unknown_names_and_units_are_refused(
+    layer: str, i: int, j: int, phrases: list[str]
+) -> None:
+    with pytest.raises(UsageError, match=phrases[0]) as caught:
+        made.everything().reason(layer, i, j)
+    assert all(phrase in str(caught.value) for phrase in phrases)
+
+
+def test_a_reason_prints_as_a_sentence() -> None:
+    reason = made.everything().reason("0", 0, 2)
+    assert str(reason).startswith("separates at step 0 (backward): 2.weight[0,0] = 0.5")
