@@ -419,6 +419,9 @@ def read_mask(cell: Cell) -> Tensor:
 
 def _rows_read(name: str, args: tuple[Any, ...], parameter: Residue) -> tuple[int, Tensor] | None:
     """Rows of ``parameter`` that an indexing op touches, as (dimension, indices); None: all of it."""
+    if name == "_grouped_mm" and args[1] is parameter and parameter.dim() == 3 and len(args) > 2:
+        sizes = torch.diff(args[2], prepend=torch.zeros_like(args[2][:1]))
+        return 0, sizes.nonzero().view(-1)
     if not args or args[0] is not parameter:
         return None
     if name == "embedding" or name.startswith("_embedding_bag"):

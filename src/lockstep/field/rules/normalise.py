@@ -245,3 +245,15 @@ def batch_norm_backward(
     grad_w = f.sum(f.mul(grad, normal), dims) if mask[1] else None
     grad_b = f.sum(grad, dims) if mask[2] else None
     return grad_x, grad_w, grad_b
+
+
+@rule("_weight_norm_interface_backward", degree="sum")
+def weight_norm_backward(
+    f: Field, grad: Tensor, v: Tensor, g: Tensor, norm: Tensor, dim: int
+) -> tuple[Tensor, Tensor]:
+    """``w = g v / |v|``, with a norm for each slice of ``v`` along ``dim``."""
+    dims = tuple(d for d in range(v.dim()) if d != dim % v.dim())
+    inverse = f.inverse(norm)
+    along = f.mul(f.sum(f.mul(grad, v), dims, True), inverse)
+    slope = f.sub(grad, f.mul(v, f.mul(along, inverse)))
+    return f.mul(f.mul(g, inverse), slope), along

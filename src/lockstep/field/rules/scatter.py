@@ -19,6 +19,9 @@ def _index_error(index: Tensor) -> None:
         raise active().refuse_value("an index")
 
 
+_put = torch.ops.aten.index_put.default  # torch.index_put does not take None for a whole dimension
+
+
 @rule("embedding", indexed=True, infinite=True)
 def embedding(f: Field, weight: Tensor, index: Tensor, *_: Any) -> Tensor:
     _index_error(index)
@@ -90,8 +93,8 @@ def index_put(
             _index_error(index)
     value = residues(f, values)
     if not accumulate:
-        return torch.index_put(x, indices, value)
-    return f.reduce(torch.index_put(x.double(), indices, value.double(), True))
+        return _put(x, indices, value, False)
+    return f.reduce(_put(x.double(), indices, value.double(), True))
 
 
 @rule("select_scatter", infinite=True)
