@@ -53,8 +53,9 @@ def load(text: str, *, trust: bool = False, seed: int = 0) -> Target:
 
 
 def _load(text: str, trust: bool) -> Target:
-    path = Path(text)
-    if path.is_dir() and (path / "config.json").is_file():
+    path = Path(text)  # of an empty text it is the working folder, which nobody named
+    folder = bool(text) and path.is_dir()
+    if folder and (path / "config.json").is_file():
         path = path / "config.json"
     if path.suffix == ".json":
         from lockstep.integrations import transformers
@@ -66,7 +67,7 @@ def _load(text: str, trust: bool) -> Target:
         return Target(text, keras.load(_existing(path), trust=trust), file=path)
     if pickles.is_weights(path):
         return Target(text, pickles.load(_existing(path), trust=trust), file=path)
-    if path.is_dir():
+    if folder:
         raise UsageError(f"{text!r} is a folder without a config.json. A TARGET is {FORMS}.")
     found = python.load(text, FORMS)
     return Target(text, found.model, found.inputs, found.file, found.line)

@@ -32,7 +32,7 @@ def load(text: str, forms: str) -> Found:
     source, name = _split(text)
     if source.endswith(".py"):
         module = import_file(Path(source))
-    elif source.replace(".", "").replace("_", "a").isalnum() and not source[0].isdigit():
+    elif all(part.isidentifier() for part in source.split(".")):
         module = import_module(source, text, forms)
     else:
         raise UsageError(f"{text!r} is not a TARGET. A TARGET is {forms}.")
@@ -62,33 +62,36 @@ def _look_up(module: ModuleType, name: str, source: str) -> Any:
 
 
 def _only_candidate(module: ModuleType, source: str) -> str:
-    instances, makers = _candidates(module)
-    for names in (instances, makers):
-        if len(names) == 1:
-            return names[0]
-    named = [f"{source}:{name}" for name in instances + makers]
-    if not named:
-        raise UsageError(
-            f"{source} holds no model: no torch.nn.Module, and no function or class that can be "
-            "called without arguments. Add a function that returns the model and name it: "
-            f"{source}:build"
-        )
-    raise UsageError(f"{source} holds several candidates; name one of {', '.join(named)}")
+    """The name to use when none was given: a model or a function that makes one, else a class."""
+    models, classes = _candidates(module)
+    names = models or classes
+    if len(names) == 1:
+        return names[0]
+    if names:
+        listed = ", ".join(f"{source}:{name}" for name in models + classes)
+        raise UsageError(f"{source} holds several candidates; name one of {listed}")
+    raise UsageError(
+        f"{source} holds no model: no torch.nn.Module, and no function or class that can be "
+        "called without arguments. Add a function that returns the model and name it: "
+        f"{source}:build"
+    )
 
 
 def _candidates(module: ModuleType) -> tuple[list[str], list[str]]:
-    """Names of modules, and of functions and classes written here that need no arguments."""
+    """Modules and functions, and module classes, written here and callable without arguments."""
     public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    instances = [name for name, value in public.items() if isinstance(value, torch.nn.Module)]
-    makers = [
+    own = {
+        name: value
+        for name, value in public.items()
+        if getattr(value, "__module__", None) == module.__name__ and not required_arguments(value)
+    }
+    models = [
         name
         for name, value in public.items()
-        if name != "main"
-        and (inspect.isfunction(value) or _is_module_class(value))
-        and value.__module__ == module.__name__
-        and not required_arguments(value)
+        if isinstance(value, torch.nn.Module)
+        or (name in own and name != "main" and inspect.isfunction(value))
     ]
-    return instances, makers
+    return models, [name for name, value in own.items() if _is_module_class(value)]
 
 
 def _is_module_class(value: Any) -> bool:
