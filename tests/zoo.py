@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ def stack(*layers: nn.Module, act: Callable[[], nn.Module] = nn.Tanh, batch: int
 
 
 def mlp(*widths: int, act: Callable[[], nn.Module] = nn.Tanh, bias: bool = True) -> Built:
-    pairs = zip(widths, widths[1:], strict=False)
+    pairs = itertools.pairwise(widths)
     return stack(*(nn.Linear(i, o, bias=bias) for i, o in pairs), act=act)
 
 
