@@ -24,15 +24,17 @@ def frozen_entries(trace: Trace) -> tuple[Frozen, ...]:
 def unread(trace: Trace) -> dict[str, tuple[int, int]]:
     """Trainable parameter → (entries that the example never reached, all entries)."""
     out = {}
-    for name, seen in trace.seen.items():
+    for name in trace.still:
+        seen = trace.seen[name]
         count = 0 if seen is None else int((~seen).sum())
         if count:
             out[name] = (count, trace.shapes[name].numel())
     return out
 
 
-def unread_units(entries: Tensor) -> set[int]:
-    """Slices along axis 0 none of whose entries was read."""
-    if entries.dim() == 0:
+def unread_units(entries: Tensor | None, axis: int) -> set[int]:
+    """Slices along ``axis`` none of whose entries was read (None: all were)."""
+    if entries is None or entries.dim() == 0:
         return set()
-    return set((~entries.reshape(entries.shape[0], -1).any(1)).nonzero().view(-1).tolist())
+    read = entries.movedim(axis, 0).reshape(entries.shape[axis], -1).any(1)
+    return set((~read).nonzero().view(-1).tolist())

@@ -33,7 +33,7 @@ def verdict(
     fine = _layers(places, stricter) if stricter is not None else layers
     locked = [g for name, layer in layers.items() for g in _groups(layer, fine[name], trace)]
     if trace.fingerprints:
-        groups = equal_for_ever(subject.model, names, subject.parameters, trace.fingerprints, trace.moves)
+        groups = equal_for_ever(subject.modules, names, subject.parameters, trace.fingerprints, trace.moves)
         locked += [Group("module", paths, tuple(range(len(paths)))) for paths in groups]
     return Verdict(layers, tuple(locked), frozen_entries(trace), unread(trace))
 
@@ -54,11 +54,13 @@ def _ordered(places: Sequence[Place], trace: Trace) -> list[str]:
 
 
 def _alone(place: Place | None, trace: Trace) -> set[int]:
-    """Units of a bare parameter that nothing read: no verdict, so each stands alone."""
-    if place is None or place.source != "parameter" or not place.slices:
+    """Units none of whose parameters was read: there is no verdict on them, so each stands alone."""
+    if place is None or not place.slices or place.source in ("hidden", "projection"):
         return set()
-    entries = trace.seen.get(place.slices[0][0])
-    return set() if entries is None else unread_units(entries)
+    alone = set(range(place.width))
+    for name, axis in place.slices:
+        alone &= unread_units(trace.seen.get(name), axis)
+    return alone
 
 
 def _groups(layer: Layer, fine: Layer, trace: Trace) -> list[Group]:

@@ -13,14 +13,15 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-Source = Literal["output", "hidden", "projection", "heads", "parameter"]
+Source = Literal["output", "input", "hidden", "projection", "heads", "parameter"]
 
 
 @dataclass(frozen=True)
 class Place:
     """``name`` of the layer, ``module`` path that owns it, ``width``, and how its units are observed.
 
-    ``source``: ``"output"`` of the module along ``axis``; ``"hidden"`` state of an RNN layer (``part`` is its
+    ``source``: ``"output"`` (or ``"input"``) of the module along ``axis``, where ``span`` neighbouring axes may
+    number the units together, in the parameters of ``slices`` too; ``"hidden"`` state of an RNN layer (``part`` is its
     suffix ``l0_reverse``); ``"projection"`` rows of a packed weight (``rows``); ``"parameter"`` a bare
     parameter's slices along axis 0.
     """
@@ -33,6 +34,7 @@ class Place:
     slices: tuple[tuple[str, int], ...] = ()
     part: str = ""
     rows: tuple[int, int] = (0, 0)
+    span: int = 1
 
 
 def places(model: nn.Module, canonical: dict[int, str]) -> list[Place]:
@@ -139,18 +141,25 @@ def _custom(path: str, module: nn.Module, own: dict[str, tuple[str, Tensor]]) ->
     """A user's module: ``weight`` (and ``bias``) make a layer of it, other parameters are their own layers."""
     out = []
     rest = dict(own)
-    if "weight" in own and set(own) <= {"weight", "bias"}:
+    if "weight" in own and set(own) <= {"weight", "bias"} and own["weight"][1].dim():
         weight = own["weight"][1]
-        bias = own["bias"][1] if "bias" in own else None
-        width = bias.shape[0] if bias is not None and bias.dim() == 1 else (weight.shape or (1,))[0]
-        if weight.dim() and width in weight.shape:
-            first = list(weight.shape).index(width)
-            if weight.dim() == 2 and weight.shape[0] != width:
-                first = 1
-            out.append(Place(path or "weight", path, width, "output", -1, _slices(own, width, first)))
+        first = _unit_axis(module, weight, own["bias"][1] if "bias" in own else None)
+        if first is not None:
+            width, axis = weight.shape[first], -max(1, weight.dim() - 1)
+            out.append(Place(path or "weight", path, width, "output", axis, _slices(own, width, first)))
             rest = {}
     for key, (name, p) in rest.items():
         width = p.shape[0] if p.dim() else 1
         where = f"{path}.{key}" if path else key
         out.append(Place(where, path, width, "parameter", 0, ((name, 0),) if p.dim() else ()))
     return out
+
+
+def _unit_axis(module: nn.Module, weight: Tensor, bias: Tensor | None) -> int | None:
+    """The axis of a user's weight that numbers its units: the one that fits the bias, else the first."""
+    if bias is None or bias.dim() != 1:
+        return 0
+    axes = [axis for axis, size in enumerate(weight.shape) if size == bias.shape[0]]
+    if type(module).__name__ == "Conv1D" and 1 in axes:
+        return 1  # GPT-2's dense layer keeps its weight as (in, out), square ones too
+    return axes[0] if axes else None

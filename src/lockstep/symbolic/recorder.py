@@ -8,7 +8,7 @@ knows whether it is a view of a parameter, and which rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,17 +27,20 @@ PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "li
 class Recorder:
     """One forward pass. ``finish(parameters)`` returns layer → (U,) fingerprints."""
 
-    def __init__(self, engine: Engine, model: nn.Module, places: list[Place], keep_products: bool) -> None:
+    def __init__(
+        self, engine: Engine, modules: Mapping[str, nn.Module], places: list[Place], keep_products: bool
+    ) -> None:
         self._engine, self._field = engine, engine.field
-        self._paths = {id(m): path for path, m in model.named_modules()}
+        self._paths = {id(m): path for path, m in modules.items()}
         self._outputs = {p.module: p for p in places if p.source == "output"}
+        self._taken = {p.module: p for p in places if p.source == "input"}
         self._places = places
         self._prints: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._rows: dict[str, Tensor] = {}  # parameter -> (ROWS, size of axis 0), from ops
         self._inputs: dict[str, Tensor] = {}  # parameter -> (ROWS, I), from ops
         self._hidden: dict[str, nn.RNNBase] = {
-            path: m for path, m in model.named_modules() if isinstance(m, nn.RNNBase)
+            path: m for path, m in modules.items() if isinstance(m, nn.RNNBase)
         }
         self._stack: list[str] = []
         self._attention: tuple[str, int, bool] | None = None
@@ -63,8 +66,13 @@ class Recorder:
 
     # -- module outputs ---------------------------------------------------------------------------
 
-    def _enter(self, module: nn.Module, _args: Any) -> None:
-        self._stack.append(self._paths.get(id(module), self.path()))
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        path = self._paths.get(id(module))
+        self._stack.append(self.path() if path is None else path)
+        place = None if path is None else self._taken.get(path)
+        if place is not None and args and isinstance(args[0], Residue):
+            with paused():
+                self._see(place, args[0])
 
     def _leave(self, module: nn.Module, _args: Any, output: Any) -> None:
         path = self._stack.pop() if self._stack else ""
@@ -81,9 +89,16 @@ class Recorder:
             return
         place = self._outputs.get(path)
         if place is not None and self._paths.get(id(module)) == path:
-            axis = _axis(place, first)
-            if axis is not None:
-                self._add(place.name, self._print(first, axis, place.name))
+            self._see(place, first)
+
+    def _see(self, place: Place, x: Residue) -> None:
+        values = self._engine.residues(x)
+        if place.span > 1 and values.shape[place.axis] != place.width:
+            values = values.flatten(place.axis, place.axis + place.span - 1)
+        axis = _axis(place, values)
+        if axis is not None:
+            key = (place.name, self._counts.get(place.name, 0))
+            self._add(place.name, fingerprint(self._field, values, axis, key))
 
     def _recurrent_output(self, path: str, module: nn.RNNBase, sequence: Residue, output: Any) -> None:
         """The top layer's hidden states; with a projection the ops show the states before it."""
@@ -123,7 +138,8 @@ class Recorder:
             self._convolution(args, result)
 
     def _see_softmax(self, result: Residue) -> None:
-        if result.dim() == 4 and result.shape[1] > 1:
+        watched = any(place.name == f"{self.path()}[heads]" for place in self._taken.values())
+        if result.dim() == 4 and result.shape[1] > 1 and not watched:
             self._attention = (self.path(), result.shape[1], False)
 
     def _matrix(self, a: Any, b: Residue, result: Residue) -> None:
@@ -199,7 +215,7 @@ class Recorder:
     def _of(self, place: Place, parameters: dict[str, Tensor]) -> Tensor:
         if place.name in self._prints:
             return pack(self._prints[place.name])
-        own = slices_print(self._field, parameters, place.slices, place.width)
+        own = slices_print(self._field, parameters, place.slices, place.width, place.span)
         if place.source == "hidden":
             inner = self._hidden_prints(place)
             return own if inner is None else inner
@@ -252,10 +268,8 @@ def _fold(prints: Tensor) -> Tensor:
 
 
 def _axis(place: Place, output: Tensor) -> int | None:
-    """The dimension of ``output`` with the units: where the class says, else the last or second that fits."""
-    for axis in (place.axis, -1, 1, 0):
-        if -output.dim() <= axis < output.dim() and output.shape[axis] == place.width:
-            return axis
-    return None
+    """The dimension of ``output`` with the units, if the output has the shape that the class promises."""
+    fits = -output.dim() <= place.axis < output.dim() and output.shape[place.axis] == place.width
+    return place.axis if fits else None
 
 

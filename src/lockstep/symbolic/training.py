@@ -200,7 +200,7 @@ class Training:
         for name in self._plan.keys:
             shape = trace.shapes[name] = self._subject.parameters[name].shape
             trace.still[name] = one.gradients[name].still(trace.still.get(name), shape.numel())
-            seen = one.read[name]
+        for name, seen in one.read.items():
             before = trace.seen.get(name, seen)
             trace.seen[name] = None if seen is None or before is None else before | seen
 
@@ -217,7 +217,9 @@ class Training:
             for name, _ in place.slices
         }
         return {
-            place.name: slices_print(self._fields[lane], values, place.slices, place.width)
+            place.name: slices_print(
+                self._fields[lane], values, place.slices, place.width, place.span
+            )
             for place in self._places
             if place.name in tied and place.slices and place.source != "projection"
         }
