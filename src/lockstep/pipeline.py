@@ -16,7 +16,7 @@ from .partition.reasons import Explainer
 from .partition.verdict import Verdict, locked_classes, verdict
 from .symbolic.optimizer import Plan, plan_of
 from .symbolic.passes import Example, named_tensors
-from .symbolic.places import Place, places
+from .symbolic.places import Place
 from .symbolic.subject import Subject, quarters, subject_of
 from .symbolic.training import Progress, Trace, Training
 from .types import Assumptions, Audit, Evidence, Finding, Update
@@ -57,12 +57,13 @@ def audit(
     start = time.perf_counter()
     with quarters():
         subject: Subject = subject_of(model)
-        example = Example(_checked(inputs), targets, loss, data)
+        inputs, targets = subject.prepare(_checked(inputs)), subject.prepare(targets)
+        example = Example(inputs, targets, loss, data)
         plan: Plan = plan_of(subject.parameters, optimizer, update)
         canonical = {id(p): n for n, p in subject.parameters.items()}
-        where: list[Place] = places(subject.model, canonical)
-        names = parameters_by_module(subject.model, canonical)
-        copies = equal_now(subject.model, names, subject.parameters)
+        where: list[Place] = list(subject.places)
+        names = parameters_by_module(subject.modules, canonical)
+        copies = equal_now(subject.modules, names, subject.parameters)
 
         def train(plan: Plan, quiet: bool = False) -> Trace:
             training = Training(
@@ -120,6 +121,7 @@ def _explainer(subject: Subject, where: list[Place], trace: Trace) -> Explainer:
         {n: u.shape[-1] for n, u in trace.forward[0].items()},
         trace.first.products,
         {p.name: p.rows for p in where if p.source == "projection"},
+        {p.name: p.span for p in where},
     )
 
 
@@ -159,9 +161,9 @@ def _assumptions(subject: Subject, example: Example, plan: Plan, trace: Trace) -
         optimizer=plan.name,
         loss="any loss of the outputs" if example.loss is None else getattr(example.loss, "__name__", str(example.loss)),
         data=example.data,
-        mode="train" if subject.model.training else "eval",
+        mode="train" if subject.training else "eval",
         noise=tuple(trace.noisy),
-        notes=("exact arithmetic; ties of topk, argmax and max go to the lower index", *plan.notes),
+        notes=("exact arithmetic; ties of topk, argmax and max go to the lower index", *subject.notes, *plan.notes),
     )
 
 

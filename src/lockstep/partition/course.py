@@ -12,8 +12,10 @@ LARGEST = 64
 Entry = tuple[str, tuple[int, ...]]
 
 
-def course_names(parameters: Mapping[str, Tensor]) -> dict[Entry, str]:
+def course_names(parameters: Mapping[str, Tensor], axes: Mapping[str, int] | None = None) -> dict[Entry, str]:
     """(parameter, index) → ``"w3"``; empty unless all parameters are dense weights and biases, few of them.
+
+    ``axes`` says along which axis a weight's units lie, if not along its first.
 
     >>> import torch
     >>> course_names(dict(torch.nn.Linear(2, 2).named_parameters()))["weight", (1, 0)]
@@ -27,10 +29,11 @@ def course_names(parameters: Mapping[str, Tensor]) -> dict[Entry, str]:
     weights = biases = 0
     for name, p in parameters.items():
         if p.dim() == 2:
-            for j in range(p.shape[0]):
-                for i in range(p.shape[1]):
+            unit = (axes or {}).get(name, 0)
+            for j in range(p.shape[unit]):
+                for i in range(p.shape[1 - unit]):
                     weights += 1
-                    names[name, (j, i)] = f"w{weights}"
+                    names[name, (i, j) if unit else (j, i)] = f"w{weights}"
         else:
             for j in range(p.shape[0]):
                 biases += 1

@@ -21,21 +21,21 @@ class Copies:
 
 
 Names = dict[str, tuple[str, ...]]
+Modules = Mapping[str, nn.Module]
 
 
-def parameters_by_module(model: nn.Module, canonical: Mapping[int, str]) -> Names:
+def parameters_by_module(modules: Modules, canonical: Mapping[int, str]) -> Names:
     """Path → canonical names of all parameters below it, in order."""
     out: Names = {}
-    for path, module in model.named_modules():
+    for path, module in modules.items():
         names = tuple(canonical[id(p)] for p in module.parameters() if id(p) in canonical)
         if path and names:
             out[path] = names
     return out
 
 
-def _groups(model: nn.Module, names: Names, key: Mapping[str, object]) -> list[tuple[str, ...]]:
+def _groups(modules: Modules, names: Names, key: Mapping[str, object]) -> list[tuple[str, ...]]:
     """Paths of modules of one class whose parameters have equal keys, none inside another's group."""
-    modules = dict(model.named_modules())
     found: dict[object, list[str]] = {}
     for path, own in names.items():
         found.setdefault((type(modules[path]), tuple(key[n] for n in own)), []).append(path)
@@ -59,15 +59,15 @@ def _outermost(groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Drop a group whose members all lie inside members of another group."""
 
     def inside(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
-        return inner is not outer and all(any(p.startswith(q + ".") for q in outer) for p in inner)
+        return inner is not outer and all(any(p.startswith((q + ".", q + "/")) for q in outer) for p in inner)
 
     return [g for g in groups if not any(inside(g, other) for other in groups)]
 
 
-def equal_now(model: nn.Module, names: Names, parameters: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
+def equal_now(modules: Modules, names: Names, parameters: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
     """Groups of modules with exactly equal values that are not all constants (fresh norms are no copies)."""
     labels = _value_labels(parameters)
-    groups = _groups(model, names, labels)
+    groups = _groups(modules, names, labels)
     return [g for g in groups if any(_varied(parameters[n]) for n in names[g[0]])]
 
 
@@ -91,7 +91,7 @@ def _varied(p: Tensor) -> bool:
 
 
 def equal_for_ever(
-    model: nn.Module,
+    modules: Modules,
     names: Names,
     parameters: Mapping[str, Tensor],
     fingerprints: Mapping[str, tuple[int, ...]],
@@ -99,5 +99,5 @@ def equal_for_ever(
 ) -> list[tuple[str, ...]]:
     """Groups of modules whose parameters agree at the fixed pattern and of which something moves."""
     key = {n: (tuple(parameters[n].shape), fingerprints[n]) for n in parameters}
-    groups = _groups(model, names, key)
+    groups = _groups(modules, names, key)
     return [g for g in groups if any(moves(n) for n in names[g[0]])]

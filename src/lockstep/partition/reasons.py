@@ -7,8 +7,10 @@ incoming columns ``i`` and ``j`` are equal symbols, as many as the layer has uni
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .course import course_names
@@ -26,10 +28,11 @@ class Explainer:
         widths: Mapping[str, int],
         products: Sequence[Any],
         rows: Mapping[str, tuple[int, int]],
+        spans: Mapping[str, int],
     ) -> None:
         self._parameters, self._slices, self._widths = parameters, slices, widths
-        self._products, self._rows = products, rows
-        self._course = course_names(parameters)
+        self._products, self._rows, self._spans = products, rows, spans
+        self._course = course_names(parameters, {n: a for own in slices.values() for n, a in own})
 
     def __call__(self, layer: str, i: int, j: int) -> str:
         """The first pair of entries that differ: incoming, then outgoing; or where to look next."""
@@ -44,16 +47,16 @@ class Explainer:
         return "incoming and outgoing weights are equal; the units they are connected to differ"
 
     def incoming(self, layer: str, i: int, j: int) -> tuple[str, str] | None:
-        offset = self._rows.get(layer, (0, 0))[0]
+        offset, span = self._rows.get(layer, (0, 0))[0], self._spans.get(layer, 1)
         width = self._widths.get(layer, 0)
         for name, axis in self._slices.get(layer, ()):
-            p = self._parameters[name].detach()
-            if width and p.shape[axis] % width == 0 and not offset:
-                blocks = range(p.shape[axis] // width)
+            size = prod(self._parameters[name].shape[axis : axis + span])
+            if width and size % width == 0 and not offset:
+                blocks = range(size // width)
             else:
                 blocks = range(1)
             for b in blocks:
-                found = self._differ(name, axis, offset + b * width + i, offset + b * width + j)
+                found = self._differ(name, axis, offset + b * width + i, offset + b * width + j, span)
                 if found:
                     return found
         return None
@@ -73,15 +76,22 @@ class Explainer:
                 return found
         return None
 
-    def _differ(self, name: str, axis: int, i: int, j: int) -> tuple[str, str] | None:
+    def _differ(self, name: str, axis: int, i: int, j: int, span: int = 1) -> tuple[str, str] | None:
         p = self._parameters[name].detach()
-        if axis >= p.dim() or max(i, j) >= p.shape[axis]:
+        if axis >= p.dim():
             return None
-        gap = (p.select(axis, i) != p.select(axis, j)).nonzero()
+        flat = p.flatten(axis, min(axis + span, p.dim()) - 1)
+        if max(i, j) >= flat.shape[axis]:
+            return None
+        gap = (flat.select(axis, i) != flat.select(axis, j)).nonzero()
         if not len(gap):
             return None
         at = gap[0].tolist()
-        one, two = (tuple([*at[:axis], unit, *at[axis:]]) for unit in (i, j))
+        inner = p.shape[axis : axis + span]
+        one, two = (
+            (*at[:axis], *(int(k) for k in torch.unravel_index(torch.tensor(unit), inner)), *at[axis:])
+            for unit in (i, j)
+        )
         text = f"{_entry(name, one)} = {float(p[one]):.6g}, {_entry(name, two)} = {float(p[two]):.6g}"
         course = [self._course.get((name, index)) for index in (one, two)]
         return text, f" ({course[0]}, {course[1]})" if all(course) else ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import LockstepError, UsageError
+from ..errors import LockstepError, UndecidedError, UsageError
 from ..field.arithmetic import STORE, Field, stable_key
 from ..field.dispatch import engine, paused, read_mask
 from ..field.residue import Residue, known, symbolic
@@ -64,14 +66,16 @@ def run_pass(
     targets = symbols(example.targets, f, generator, example.data)
     record = Pass()
     with engine(f, quiet_noise=quiet_noise) as guest:
-        recorder = Recorder(guest, subject.model, places, keep_products=details)
+        recorder = Recorder(guest, subject.modules, places, keep_products=details)
         with subject.bind(tensors):
             with recorder.watching():
-                outputs = _forward(subject, inputs, example)
-            heads = _outputs(outputs, targets, example.loss)
+                with _running("the model's forward()", example):
+                    outputs = subject.call(inputs)
+            heads = _outputs(outputs, targets, example) + _residues(subject.added())
             guest.where, guest.backward = (lambda: "backward"), True
             record.degree = max((h.cell.degree for h in heads), default=1)
-            gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
+            with _running("the backward pass", example):
+                gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
     record.units = recorder.finish(dict(residues))
     record.products = recorder.products or []
     record.noisy = tuple(guest.noisy)
@@ -89,24 +93,42 @@ def _read(leaf: Residue) -> Tensor | None:
     return torch.as_strided(read_mask(leaf.cell), leaf.shape, leaf.stride(), leaf.storage_offset())
 
 
-def _forward(subject: Subject, inputs: Any, example: Example) -> Any:
+@contextmanager
+def _running(what: str, example: Example) -> Iterator[None]:
+    """Errors of the user's code (or of a rule of ours) become refusals that say which, and on what shapes."""
     try:
-        return subject.call(inputs)
+        yield
     except LockstepError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{n}: {tuple(t.shape)} {t.dtype}" for n, t in named_tensors(example.inputs))
+        tensors = [*named_tensors(example.inputs), *named_tensors(example.targets, "target")]
+        shapes = ", ".join(f"{n}: {tuple(t.shape)} {t.dtype}" for n, t in tensors) or "no tensors"
+        text = f"{type(error).__name__}: {error}"
+        if _raised_by_us(error):
+            raise UndecidedError(
+                f"a rule of the engine failed in {what} ({shapes}): {text}\nThis is a fault of Lockstep, not of the "
+                "model; please report it with the model's code"
+            ) from error
         raise UsageError(
-            f"the model's forward() failed on the example ({shapes or 'no tensors'}): "
-            f"{type(error).__name__}: {error}\nCheck the shapes, dtypes and ranges of the inputs; the model must "
-            "run on them outside Lockstep too"
+            f"{what} failed on the example ({shapes}): {text}\nCheck the shapes, dtypes and ranges of inputs and "
+            "targets; the same call must work outside Lockstep too"
         ) from error
 
 
-def _outputs(outputs: Any, targets: Any, loss: Loss | None) -> list[Residue]:
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether the innermost Python frame is one of this package's op rules or engine files."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and Path(__file__).parents[1] / "field" in Path(trace.tb_frame.f_code.co_filename).parents
+
+
+def _outputs(outputs: Any, targets: Any, example: Example) -> list[Residue]:
     """The tensors that get a cotangent: all float outputs, or the loss."""
+    loss = example.loss
     if loss is not None:
-        value = loss(outputs) if targets is None else loss(outputs, targets)
+        with _running("the loss", example):
+            value = loss(outputs) if targets is None else loss(outputs, targets)
         if not isinstance(value, Residue):
             raise UsageError(
                 f"the loss returned {type(value).__name__}, not a tensor computed from the output: it must be "
@@ -115,7 +137,11 @@ def _outputs(outputs: Any, targets: Any, loss: Loss | None) -> list[Residue]:
         if value.numel() != 1:
             raise UsageError(f"the loss has shape {tuple(value.shape)}: it must be a single number (use mean or sum)")
         return [value]
-    return [t for t in float_tensors(outputs) if isinstance(t, Residue)]
+    return _residues(outputs)
+
+
+def _residues(value: Any) -> list[Residue]:
+    return [t for t in float_tensors(value) if isinstance(t, Residue)]
 
 
 def _backward(

@@ -76,13 +76,20 @@ def join(columns: Tensor, groups: int) -> Tensor:
     return (columns.long().view(ROWS, groups, d) * weights).sum(-1)
 
 
-def slices_print(f: Field, tensors: Mapping[str, Tensor | None], slices: tuple[tuple[str, int], ...], width: int) -> Tensor:
+def slices_print(
+    f: Field,
+    tensors: Mapping[str, Tensor | None],
+    slices: tuple[tuple[str, int], ...],
+    width: int,
+    span: int = 1,
+) -> Tensor:
     """(width,) fingerprints of a layer's parameter slices (or of their gradients)."""
     total = torch.zeros(ROWS, width, dtype=STORE)
     for name, axis in slices:
         t = tensors.get(name)
         if t is None:
             continue
+        t = t.flatten(axis, min(axis + span, t.dim()) - 1)
         blocks = t.shape[axis] // width  # gates of an RNN are stacked blocks of `width` rows
         rows = t.movedim(axis, 0).reshape(blocks, width, -1)
         flat = rows.permute(1, 0, 2).reshape(width, prod(rows.shape) // width)

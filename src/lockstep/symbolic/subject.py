@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NonFiniteError, UsageError
+from .places import Place, places
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Subject:
 
     ``parameters`` (name → tensor; tied ones once) and ``buffers`` are the originals, never written to.
     ``call(inputs)`` runs the forward pass; ``bind(tensors)`` is a context in which the model uses ``tensors``.
+    ``modules`` (path → module, outer ones first) and ``places`` say where its units are. ``training`` is the
+    mode it runs in, ``notes`` what else the verdict takes for granted.
+
+    Frameworks other than plain PyTorch may bring their own: ``prepare`` makes tensors of their kinds of
+    inputs, ``added()`` lists the losses that the last ``call`` added by itself, for a Subject given to ``audit``.
     """
 
     model: nn.Module
@@ -31,10 +37,18 @@ class Subject:
     buffers: Mapping[str, Tensor]
     call: Callable[[Any], Any]
     bind: Callable[[Mapping[str, Tensor]], Any]
+    modules: Mapping[str, nn.Module]
+    places: tuple[Place, ...]
+    training: bool
+    notes: tuple[str, ...] = ()
+    prepare: Callable[[Any], Any] = lambda inputs: inputs
+    added: Callable[[], Sequence[Any]] = tuple
 
 
 def subject_of(model: Any) -> Subject:
     """The subject for an eager ``nn.Module`` (or a Keras 3 model on the torch backend)."""
+    if isinstance(model, Subject):
+        return model
     if isinstance(getattr(model, "_orig_mod", None), nn.Module):
         model = model._orig_mod  # torch.compile: the eager module is what can be followed
     if not isinstance(model, nn.Module):
@@ -45,21 +59,24 @@ def subject_of(model: Any) -> Subject:
     if hasattr(model, "stateless_call"):
         from ..integrations.keras import keras_subject
 
-        return keras_subject(model)  # type: ignore[no-any-return]
+        return keras_subject(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError("TorchScript modules cannot be followed op by op: pass the eager nn.Module")
     parameters = dict(model.named_parameters())
-    _refuse_unusable(parameters)
+    refuse_unusable(parameters)
     return Subject(
         model=model,
         parameters=parameters,
         buffers={n: b for n, b in model.named_buffers() if b is not None},
         call=lambda inputs: call_with(model, inputs),
         bind=lambda tensors: bound(model, tensors),
+        modules=dict(model.named_modules()),
+        places=tuple(places(model, {id(p): n for n, p in parameters.items()})),
+        training=model.training,
     )
 
 
-def _refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
+def refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
     lazy = [n for n, p in parameters.items() if isinstance(p, nn.parameter.UninitializedTensorMixin)]
     if lazy:
         raise UsageError(
