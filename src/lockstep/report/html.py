@@ -67,7 +67,7 @@ def _head(audit: Audit) -> str:
     facts = [
         f"{len(audit.layers)} layers",
         f"{audit.parameters:,} parameters" if audit.parameters else "",
-        f"input {inputs}" if inputs else "",
+        inputs,
     ]
     state = "ok" if audit.ok else "bad"
     return (

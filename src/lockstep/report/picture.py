@@ -16,8 +16,8 @@ from lockstep.types import Audit, Layer
 CELL, GAP = 15, 2
 MOST_CELLS = 40  # beyond it a layer is a bar of the same length
 COLOURS = 8  # classes of style.css: k0 to k7
-NAMES, COUNTS = 216, 120  # widths of the two columns left of the cells
-LEFT = NAMES + COUNTS
+LETTER, MOST_LETTERS = 7.3, 33  # of a layer's name, in a monospaced font of 12 px
+COUNTS = 112  # width of the column between names and cells
 ROW = 30
 HATCH = (
     '<pattern id="lockstep-hatch" width="5" height="5" patternUnits="userSpaceOnUse" '
@@ -44,8 +44,10 @@ class Shade:
 def network(audit: Audit, layers: list[Layer]) -> str:
     """One row a layer, inputs on top: name, effective width of width, cells."""
     wide = max([_length(layer) for layer in layers], default=CELL)
-    width, height = LEFT + wide, ROW * max(len(layers), 1)
-    rows = "".join(_row(audit, layer, n * ROW) for n, layer in enumerate(layers))
+    names = int(LETTER * min(max(len(layer.name) for layer in layers), MOST_LETTERS)) + 4
+    left = names + COUNTS
+    width, height = left + wide, ROW * len(layers)
+    rows = "".join(_row(audit, layer, n * ROW, names) for n, layer in enumerate(layers))
     return (
         f'<svg class="net" role="img" aria-label="layers and the classes of their units" '
         f'viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
@@ -74,25 +76,27 @@ def _length(layer: Layer) -> int:
     return min(layer.width, MOST_CELLS) * (CELL + GAP)
 
 
-def _row(audit: Audit, layer: Layer, top: int) -> str:
-    middle = top + ROW // 2
-    name = layer.name if len(layer.name) <= 28 else "…" + layer.name[-27:]
+def _row(audit: Audit, layer: Layer, top: int, names: int) -> str:
+    middle, left = top + ROW // 2, names + COUNTS
+    long = len(layer.name) > MOST_LETTERS
+    name = "…" + layer.name[1 - MOST_LETTERS :] if long else layer.name
     whole = layer.effective_width == layer.width
-    drawn = _cells(audit, layer, top) if layer.width <= MOST_CELLS else _bar(audit, layer, top)
+    draw = _cells if layer.width <= MOST_CELLS else _bar
     count = f"{layer.effective_width} of {layer.width}"
     return (
         f"<g><title>{escape(layer.name)}: effective width {count}</title>"
-        f'<text class="name" x="{NAMES}" y="{middle}">{escape(name)}</text>{drawn}'
-        f'<text class="count{"" if whole else " less"}" x="{LEFT - 14}" y="{middle}">'
+        f'<text class="name" x="{names}" y="{middle}">{escape(name)}</text>'
+        f"{draw(audit, layer, top, left)}"
+        f'<text class="count{"" if whole else " less"}" x="{left - 14}" y="{middle}">'
         f"{count}</text></g>"
     )
 
 
-def _cells(audit: Audit, layer: Layer, top: int) -> str:
+def _cells(audit: Audit, layer: Layer, top: int, left: int) -> str:
     y = top + (ROW - CELL) // 2
     parts = []
     for unit, shade in enumerate(shades(audit, layer)):
-        x = LEFT + unit * (CELL + GAP)
+        x = left + unit * (CELL + GAP)
         title = _title(layer, unit, shade)
         parts.append(f"<g>{title}{_box(x, y, CELL, shade)}")
         if shade.letter:
@@ -111,7 +115,7 @@ def _title(layer: Layer, unit: int, shade: Shade) -> str:
     return f"<title>unit {unit}: locked{others}{sign}</title>"
 
 
-def _bar(audit: Audit, layer: Layer, top: int) -> str:
+def _bar(audit: Audit, layer: Layer, top: int, left: int) -> str:
     """Segments in order of size, the units that are alone last, each as long as its share."""
     sizes: dict[int, int] = {}
     for shade in shades(audit, layer):
@@ -121,7 +125,7 @@ def _bar(audit: Audit, layer: Layer, top: int) -> str:
     segments = [(Shade(rank), size, f"{size} locked units") for rank, size in order]
     if alone:
         segments.append((Shade(-1), alone, f"{alone} units, each alone"))
-    y, x, total = top + (ROW - CELL) // 2, float(LEFT), _length(layer) - GAP
+    y, x, total = top + (ROW - CELL) // 2, float(left), _length(layer) - GAP
     parts = []
     for shade, size, title in segments:
         length = total * size / layer.width

@@ -135,7 +135,7 @@ def verdict_line(audit: Audit) -> str:
 def assumptions_line(given: Assumptions) -> str:
     """What the verdict takes for granted, as one sentence."""
     data = {"any": "any data", "given": "the given data"}.get(given.data, f"{given.data} data")
-    noise = f"; noise in {', '.join(given.noise)}" if given.noise else ""
+    noise = f"; noise in {', '.join(families(given.noise))}" if given.noise else ""
     return (
         f"Holds in exact arithmetic for {given.optimizer} (update {given.update}), {given.loss}, "
         f"{data}, {given.mode} mode{noise}."
