@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,17 +66,15 @@ def run_pass(
     inputs = symbols(example.inputs, f, generator, example.data)
     targets = symbols(example.targets, f, generator, example.data)
     record = Pass()
-    with engine(f, quiet_noise=quiet_noise) as guest:
+    with _explained(subject, example), engine(f, quiet_noise=quiet_noise) as guest:
         recorder = Recorder(guest, subject.modules, places, keep_products=details)
         with subject.bind(tensors):
             with recorder.watching():
-                with _running("the model's forward()", example):
-                    outputs = subject.call(inputs)
+                outputs = subject.call(inputs)
             heads = _outputs(outputs, targets, example) + _residues(subject.added())
             guest.where, guest.backward = (lambda: "backward"), True
             record.degree = max((h.cell.degree for h in heads), default=1)
-            with _running("the backward pass", example):
-                gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
+            gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
     record.units = recorder.finish(dict(residues))
     record.products = recorder.products or []
     record.noisy = tuple(guest.noisy)
@@ -94,8 +93,8 @@ def _read(leaf: Residue) -> Tensor | None:
 
 
 @contextmanager
-def _running(what: str, example: Example) -> Iterator[None]:
-    """Errors of the user's code (or of a rule of ours) become refusals that say which, and on what shapes."""
+def _explained(subject: Subject, example: Example) -> Iterator[None]:
+    """An error amid a run: whose is it? The model (and the loss) are rehearsed with ordinary tensors."""
     try:
         yield
     except LockstepError:
@@ -103,32 +102,47 @@ def _running(what: str, example: Example) -> Iterator[None]:
     except Exception as error:
         tensors = [*named_tensors(example.inputs), *named_tensors(example.targets, "target")]
         shapes = ", ".join(f"{n}: {tuple(t.shape)} {t.dtype}" for n, t in tensors) or "no tensors"
+        with paused(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            _rehearse(subject, example, shapes)
         text = f"{type(error).__name__}: {error}"
-        if _raised_by_us(error):
-            raise UndecidedError(
-                f"a rule of the engine failed in {what} ({shapes}): {text}\nThis is a fault of Lockstep, not of the "
-                "model; please report it with the model's code"
-            ) from error
-        raise UsageError(
-            f"{what} failed on the example ({shapes}): {text}\nCheck the shapes, dtypes and ranges of inputs and "
-            "targets; the same call must work outside Lockstep too"
+        raise UndecidedError(
+            f"the model runs on the example ({shapes}) with ordinary tensors, but not over the finite field: {text}\n"
+            f"raised at {_innermost(error)}. If that is a line of Lockstep it is a fault of an op rule: please report "
+            "it with the model's code"
         ) from error
 
 
-def _raised_by_us(error: BaseException) -> bool:
-    """Whether the innermost Python frame is one of this package's op rules or engine files."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and Path(__file__).parents[1] / "field" in Path(trace.tb_frame.f_code.co_filename).parents
+def _rehearse(subject: Subject, example: Example, shapes: str) -> None:
+    """Raise what forward() or the loss raise on the example itself."""
+    what = "the model's forward()"
+    buffers = {n: b.clone() for n, b in subject.buffers.items()}
+    try:
+        with subject.bind({**subject.parameters, **buffers}):
+            outputs = subject.call(example.inputs)
+            what = "the loss"
+            if example.loss is not None:
+                _ = example.loss(outputs) if example.targets is None else example.loss(outputs, example.targets)
+    except Exception as error:
+        raise UsageError(
+            f"{what} failed on the example ({shapes}): {type(error).__name__}: {error}\nraised at "
+            f"{_innermost(error)}. Check the shapes, dtypes and ranges of inputs and targets: the same call must "
+            "work outside Lockstep"
+        ) from error
+
+
+def _innermost(error: BaseException) -> str:
+    """``file:line`` of the innermost frame outside PyTorch, or of the innermost one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    torch_files = str(Path(torch.__file__).parent)
+    frame = next((f for f in reversed(frames) if not f.filename.startswith(torch_files)), frames[-1])
+    return f"{frame.filename}:{frame.lineno}"
 
 
 def _outputs(outputs: Any, targets: Any, example: Example) -> list[Residue]:
     """The tensors that get a cotangent: all float outputs, or the loss."""
     loss = example.loss
     if loss is not None:
-        with _running("the loss", example):
-            value = loss(outputs) if targets is None else loss(outputs, targets)
+        value = loss(outputs) if targets is None else loss(outputs, targets)
         if not isinstance(value, Residue):
             raise UsageError(
                 f"the loss returned {type(value).__name__}, not a tensor computed from the output: it must be "
