@@ -307,6 +307,27 @@ def test_check_passes_the_claim_the_model_and_the_recorded_inputs(
     assert tuple(example.shape) == (6, 2)
 
 
+def test_check_chooses_the_inputs_that_audit_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = checker(monkeypatch, [])
+    assert run("check", certificate("nets.py:tokens"), "nets.py:tokens")[0] == 0
+    assert (
+        run("check", certificate("nets.py:tokens", "--input", "4,9:int64"), "nets.py:tokens")[0]
+        == 0
+    )
+    assert [tuple(example.shape) for _, _, example in calls] == [(4, 8), (4, 9)]
+    assert [int(example.max()) for _, _, example in calls] == [9, 9]
+
+
+def test_a_real_certificate_is_verified_and_a_forged_one_refused() -> None:
+    code, out, _ = run("check", certificate(), "nets.py:tied")
+    assert code == 0
+    assert "verified" in out
+    code, _, err = run("check", "cert.json", "nets.py:random")
+    assert code == 1
+    assert "digest" in err
+    assert "units 0, 1" in err
+
+
 def test_a_refused_certificate_gives_all_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
     checker(monkeypatch, ["the digest differs", "units 0 and 1 separate"])
     code, out, err = run("check", certificate(), "nets.py:tied")

@@ -62,9 +62,9 @@ def _load(text: str, trust: bool) -> Target:
 
         return Target(text, transformers.load(_existing(path)), file=path)
     if path.suffix == ".keras":
-        from lockstep.integrations import keras
+        from lockstep.integrations import keras_files
 
-        return Target(text, keras.load(_existing(path), trust=trust), file=path)
+        return Target(text, keras_files.load(_existing(path), trust=trust), file=path)
     if pickles.is_weights(path):
         return Target(text, pickles.load(_existing(path), trust=trust), file=path)
     if folder:

@@ -43,7 +43,7 @@ def audit(request: Request, progress: Progress, say: Say) -> tuple[Target, Audit
         given = [name for name, value in request.settings.items() if value is not None]
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise UsageError(f"{names} given without --optimizer: say which one, as in --optimizer sgd")
-    target, example, output = _prepared(request, request.inputs, progress, say)
+    target, example, output = _prepared(request, progress, say)
     if request.loss is not None:
         options["loss"], options["targets"] = training.loss(request.loss, output)
     from lockstep.pipeline import audit as engine
@@ -56,7 +56,7 @@ def check(claim: Audit, request: Request, progress: Progress, say: Say) -> None:
     """Load the target as it was audited and verify the claim; ``CertificateError`` if it fails."""
     train = claim.assumptions.mode == "train" if request.train is None else request.train
     request = dataclasses.replace(request, train=train)
-    target, example, _ = _prepared(request, request.inputs or _recorded(claim), progress, say)
+    target, example, _ = _prepared(request, progress, say, claim)
     from lockstep.certificate.check import check as checker
 
     progress("checking the certificate", 0, None)
@@ -64,7 +64,7 @@ def check(claim: Audit, request: Request, progress: Progress, say: Say) -> None:
 
 
 def _prepared(
-    request: Request, given: tuple[str, ...], progress: Progress, say: Say
+    request: Request, progress: Progress, say: Say, claim: Audit | None = None
 ) -> tuple[Target, Any, Any]:
     target = load(request.target, trust=request.trust, seed=request.seed)
     if request.train is not None:
@@ -72,9 +72,30 @@ def _prepared(
     parameters = sum(parameter.numel() for parameter in target.model.parameters())
     memory.require(parameters, request.target)
     progress("running the model once", 0, None)
-    example, note = examples.choose(target, given)
+    if claim is not None and not request.inputs:
+        example, note = _as_audited(target, claim)
+    else:
+        example, note = examples.choose(target, request.inputs)
     say(note)
     return target, example, trial.run(target.model, example)
+
+
+def _as_audited(target: Target, claim: Audit) -> tuple[Any, str]:
+    """The inputs that the audit had: what it would choose itself, else the shapes in the claim."""
+    recorded = _recorded(claim)
+    try:
+        example, note = examples.choose(target, [])
+    except UsageError:
+        if not recorded:
+            raise
+        return examples.choose(target, recorded)
+    args, kwargs = trial.arguments(example)
+    tensors = [item for item in (*args, *kwargs.values()) if hasattr(item, "dtype")]
+    chosen = [(str(item.dtype), tuple(item.shape)) for item in tensors]
+    wanted = [(f"torch.{dtype}", shape) for _, dtype, shape in claim.inputs]
+    return (
+        (example, note) if chosen == wanted or not recorded else examples.choose(target, recorded)
+    )
 
 
 def _recorded(claim: Audit) -> tuple[str, ...]:
