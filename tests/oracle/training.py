@@ -284,7 +284,7 @@ def _attention(module: nn.MultiheadAttention, args, kwargs, output):
     found = {f"[{n}]": _units(x, -1) for n, x in zip("qkv", (q, k, v), strict=True)}
     mask = kwargs.get("attn_mask", args[5] if len(args) > 5 else None)
     plain = mask is None and kwargs.get("key_padding_mask") is None and module.bias_k is None
-    if plain and not module.add_zero_attn:
+    if plain and not module.add_zero_attn and module.num_heads > 1:
         if not module.batch_first:
             q, k, v = (x.movedim(0, -2) for x in (q, k, v))
         split = [x.unflatten(-1, (module.num_heads, -1)).movedim(-2, 0) for x in (q, k, v)]
