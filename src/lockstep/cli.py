@@ -149,8 +149,7 @@ def audit(
         known = selection.read_baseline(baseline) if baseline else frozenset()
         with Shown(err) as progress:
             progress("loading the model", 0, None)
-            # Imported here: `lockstep rule` and `--help` need no torch.
-            from lockstep.targets import run
+            from lockstep.targets import run  # on use: rules and help load no target
 
             settings = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
             request = run.Request(
