@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from .partition import findings as find
 from .partition.modules import equal_now, parameters_by_module
 from .partition.reasons import Explainer
 from .partition.verdict import Verdict, locked_classes, verdict
+from .symbolic.digest import digest
 from .symbolic.optimizer import Plan, plan_of
 from .symbolic.passes import Example, named_tensors
 from .symbolic.places import Place
@@ -55,9 +57,10 @@ def audit(
     ((0, 1),)
     """
     start = time.perf_counter()
-    with quarters():
+    with quarters(), ThreadPoolExecutor(1) as aside:
         subject: Subject = subject_of(model)
         inputs, targets = subject.prepare(_checked(inputs)), subject.prepare(targets)
+        sealed = aside.submit(digest, subject)
         example = Example(inputs, targets, loss, data)
         plan: Plan = plan_of(subject.parameters, optimizer, update)
         canonical = {id(p): n for n, p in subject.parameters.items()}
@@ -87,7 +90,7 @@ def audit(
         findings=tuple(findings),
         assumptions=_assumptions(subject, example, plan, trace),
         evidence=_evidence(result, trace, time.perf_counter() - start),
-        digest=digest(subject),
+        digest=sealed.result(),
         model=type(subject.model).__name__,
         inputs=tuple((n, str(t.dtype).removeprefix("torch."), tuple(t.shape)) for n, t in named_tensors(inputs)),
         parameters=sum(p.numel() for p in subject.parameters.values()),
@@ -107,8 +110,6 @@ def _checked(inputs: Any) -> Any:
 
 def _stricter(train: Callable[..., Trace], plan: Plan, trace: Trace) -> Trace | None:
     """Under an additive update, what is locked under any update as well is a twin, the rest is balanced."""
-    from dataclasses import replace
-
     if plan.update != "additive" or not trace.fingerprints:
         return None
     return train(replace(plan, update="any"))
@@ -179,12 +180,3 @@ def _evidence(result: Verdict, trace: Trace, seconds: float) -> Evidence:
         bound=min(1.0, bound),
         seconds=round(seconds, 3),
     )
-
-
-def digest(subject: Subject) -> str:
-    """SHA-256 of names, dtypes, shapes and bytes of parameters and buffers."""
-    h = hashlib.sha256()
-    for name, t in sorted({**subject.parameters, **subject.buffers}.items()):
-        h.update(f"{name} {t.dtype} {tuple(t.shape)} {t.requires_grad}\n".encode())
-        h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return h.hexdigest()

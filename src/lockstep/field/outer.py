@@ -10,11 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .arithmetic import CHUNK, TERMS, Field
+from .arithmetic import CHUNK, Field
 from .residue import Cell, Residue
 
 SMALLEST = 1 << 16
 """Products with fewer entries are computed at once."""
+
+MOST_TERMS = 64
+"""Products of longer sums are computed at once, too: see :meth:`Outer.zeros`."""
 
 
 class Outer(Cell):
@@ -40,16 +43,23 @@ class Outer(Cell):
         return self._flat is None
 
     def zeros(self) -> Tensor:
-        """(row, column) of every entry that is 0 modulo p, found a band of rows at a time, in the cache."""
-        p, b = self.field.p, self.b.double()
-        step, found = max(1, CHUNK // b.shape[1]), []
-        for row in range(0, self.a.shape[0], step):
-            exact = self.a[row : row + step].double() @ b
-            multiple = (exact * (1.0 / p)).round_().mul_(p)
-            hits = multiple.eq_(exact)
-            if bool(hits.any()):
-                found.append(hits.nonzero() + torch.tensor([row, 0]))
-        return torch.cat(found) if found else torch.zeros(0, 2, dtype=torch.long)
+        """(row, column) of every entry that is 0 modulo p, found a band of rows at a time, in the cache.
+
+        Entries of ``a @ b / p`` are whole numbers or at least ``1/p`` away from one. Their rounding error is at
+        most ``K 2^-53 (K p / 4)``, below ``1 / 4p`` for ``K <= 64``; so those near a whole number are candidates,
+        and the candidates are few enough to be looked at exactly.
+        """
+        a, b = self.a.double().mul_(1.0 / self.field.p), self.b.double()
+        step, near, found = max(1, CHUNK // b.shape[1]), 0.5 / self.field.p, []
+        for row in range(0, a.shape[0], step):
+            gap = a[row : row + step] @ b
+            gap.sub_(gap.round()).abs_()
+            if float(gap.amin()) < near:
+                found.append((gap < near).nonzero() + torch.tensor([row, 0]))
+        if not found:
+            return torch.zeros(0, 2, dtype=torch.long)
+        candidates = torch.cat(found)
+        return candidates[self.at(candidates[:, 0], candidates[:, 1]) == 0]
 
     def at(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The residues at some places only."""
@@ -59,7 +69,7 @@ class Outer(Cell):
 
 def worthwhile(a: Tensor, b: Tensor) -> bool:
     """Few terms, many results."""
-    return a.shape[0] * b.shape[1] >= SMALLEST and 4 * a.shape[1] <= min(a.shape[0], b.shape[1], TERMS)
+    return a.shape[0] * b.shape[1] >= SMALLEST and a.shape[1] <= MOST_TERMS
 
 
 def outer(field: Field, a: Tensor, b: Tensor, dtype: torch.dtype, degree: int) -> Residue:

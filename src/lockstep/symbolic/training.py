@@ -7,6 +7,7 @@ equal or zero needs more lanes (independent primes and symbols), and more steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
@@ -169,15 +170,16 @@ class Training:
 
     def _point(self, f: Field, lane: int, colours: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """theta of one lane: embedded as initialised, then drawn from the colours (or advanced additively)."""
-        point = {}
-        for name, p in self._subject.parameters.items():
+        def value(name: str) -> Tensor:
             if (name, lane) in self._held:
-                point[name] = self._held[name, lane]
-            elif colours is not None and name in colours and self._plan.update == "any":
-                point[name] = f.draw(colours[name], stable_key("theta", f.seed))
-            else:
-                point[name] = f.embed(p)
-        return point
+                return self._held[name, lane]
+            if colours is not None and name in colours and self._plan.update == "any":
+                return f.draw(colours[name], stable_key("theta", f.seed))
+            return f.embed(self._subject.parameters[name])
+
+        with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
+            names = list(self._subject.parameters)
+            return dict(zip(names, pool.map(value, names), strict=True))
 
     def _advance(self, colours: Mapping[str, Tensor]) -> None:
         """Additive: theta := s * theta + H(g), with ``H(g)`` drawn from the history of gradients."""
@@ -197,9 +199,12 @@ class Training:
     def _note(self, trace: Trace, one: Pass) -> None:
         trace.degree = max(trace.degree, one.degree)
         trace.noisy.update(dict.fromkeys(one.noisy))
-        for name in self._plan.keys:
-            shape = trace.shapes[name] = self._subject.parameters[name].shape
-            trace.still[name] = one.gradients[name].still(trace.still.get(name), shape.numel())
+        def rest(name: str) -> Tensor | None:
+            return one.gradients[name].still(trace.still.get(name), trace.shapes[name].numel())
+
+        trace.shapes.update({n: self._subject.parameters[n].shape for n in self._plan.keys})
+        with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
+            trace.still = dict(zip(self._plan.keys, pool.map(rest, self._plan.keys), strict=True))
         for name, seen in one.read.items():
             before = trace.seen.get(name, seen)
             trace.seen[name] = None if seen is None or before is None else before | seen

@@ -1,0 +1,33 @@
+"""The identity of a model's numbers, so that a certificate can be tied to them."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from .subject import Subject
+
+
+def digest(subject: Subject) -> str:
+    """SHA-256 over the SHA-256 of each parameter and buffer: name, dtype, shape, whether it trains, bytes.
+
+    One digest a tensor, so that threads can share the work; Python lets go of its lock while hashing.
+    """
+    named = sorted({**subject.parameters, **subject.buffers}.items())
+    with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
+        parts = list(pool.map(_of_tensor, named))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _of_tensor(item: tuple[str, Tensor]) -> str:
+    name, t = item
+    h = hashlib.sha256(f"{name} {t.dtype} {tuple(t.shape)} {t.requires_grad}\n".encode())
+    flat = t.detach().cpu().contiguous()
+    size = flat.numel() * flat.element_size()
+    if size:
+        h.update((ctypes.c_char * size).from_address(flat.data_ptr()))
+    return h.hexdigest()
