@@ -22,7 +22,7 @@ PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139
 """The largest primes below 2^20 modulo which 2 is a primitive root."""
 
 STORE = torch.float32
-CHUNK = 1 << 17
+CHUNK = 1 << 15
 """Elements worked on at a time: two float64 buffers of this length stay in the cache."""
 
 _MANTISSA = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
@@ -197,7 +197,7 @@ class Field:
             parts = [self.function(part, key, parity=parity, zero=zero) for part in x.reshape(-1).split(CHUNK)]
             return torch.cat(parts).view(x.shape)
         argument = x.long()
-        y = self.draw(mix(argument.abs() if parity else argument, key), 1)
+        y = self.draw(mix(argument.abs() if parity else argument, key ^ self.seed), 1)
         if parity == 1:
             return y * x.sign()
         return y * (x != 0) if zero else y

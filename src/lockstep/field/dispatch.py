@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,13 @@ from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from ..errors import ControlFlowError, MissingRuleError, UndecidedError
+from ..errors import ControlFlowError, LockstepError, MissingRuleError, UndecidedError
 from . import rules as _rules  # noqa: F401  registers every rule
 from .arithmetic import STORE, Field
 from .outer import Outer, outer, pending_view, worthwhile
-from .registry import MOVES, NOISE, RULES, Rule
-from .residue import Cell, Residue, embed_constant, known, symbolic
-
-_ACTIVE: list[Engine] = []
-
-
-def active() -> Engine:
-    """The engine of the current run."""
-    if not _ACTIVE:
-        raise UndecidedError(
-            "a residue tensor was used after its run had ended: the model keeps tensors from one call to "
-            "the next; clear that state in forward()"
-        )
-    return _ACTIVE[-1]
+from .registry import MOVES, NOISE, REFUSED, RULES, Rule
+from .residue import FAR_BELOW, Cell, Residue, embed_constant, known, symbolic
+from .running import running
 
 
 class Engine(TorchDispatchMode):
@@ -60,16 +50,20 @@ class Engine(TorchDispatchMode):
         self.missing: dict[str, str] = {}
         self.noisy: dict[str, None] = {}
         self.track_reads = True
+        # Of the rule at work: id of each tensor it was given -> what the model gave; may infinities occur?
+        self.operands: dict[int, Tensor] = {}
+        self.infinite = False
+        self.name = ""
         self.backward = False
 
     def __enter__(self) -> Engine:
-        _ACTIVE.append(self)
+        running.append(self)
         super().__enter__()
         return self
 
     def __exit__(self, *exc: Any) -> None:
         super().__exit__(*exc)
-        _ACTIVE.remove(self)
+        running.remove(self)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -88,17 +82,18 @@ class Engine(TorchDispatchMode):
             return self._native(func, name, flat, spec, guests)
         if self.track_reads:
             self._mark_reads(func, name, guests, args)
-        if name in MOVES and not (inplace or _out(kwargs)):
+        writes = inplace or bool(_outs(func, kwargs))
+        if name in MOVES and not writes:
             return self._move(func, flat, spec)
         rule = RULES.get(name)
         if rule is not None:
             result = self._apply(func, rule, name, args, kwargs)
         elif name in MOVES:
             functional = getattr(torch.ops.aten, name)
-            result = functional(*args, **{k: v for k, v in kwargs.items() if k != "out"})
+            result = functional(*args, **_without_outs(func, kwargs))
         else:
-            result = self._decompose(func, name, inplace, args, kwargs)
-        if inplace or _out(kwargs):
+            result = self._decompose(func, name, writes, args, kwargs)
+        if writes:
             return self._write(func, result, args, kwargs)
         return result
 
@@ -178,6 +173,8 @@ class Engine(TorchDispatchMode):
             owner = cells.get(_storage(t))
             if owner is not None:
                 return Residue(t, owner.cell, owner.dtype)
+            if t.dtype is not STORE:
+                return t  # batch sizes of packed sequences, lengths
             out = symbolic(t, dtype, degree)
             out.cell.infinite = infinite
             return out
@@ -189,15 +186,16 @@ class Engine(TorchDispatchMode):
     def _apply(
         self, func: Any, rule: Rule, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        flat, spec = tree_flatten((args, {k: v for k, v in kwargs.items() if k not in ("out", "layout")}))
-        infinite = False
+        kwargs = {k: v for k, v in _without_outs(func, kwargs).items() if k != "layout"}
+        flat, spec = tree_flatten((args, kwargs))
+        infinite = far = False
         plain: list[Any] = []
         for x in flat:
             if self._is_value(x):
                 x = self.residues(x)
                 infinite = infinite or self._last_infinite
-            elif isinstance(x, float) and x in (torch.inf, -torch.inf):
-                infinite = True
+            elif isinstance(x, float) and (x <= FAR_BELOW or x == torch.inf):
+                infinite, far = infinite or x in (torch.inf, -torch.inf), True
             plain.append(x)
         if infinite and not rule.infinite:
             raise UndecidedError(
@@ -208,14 +206,22 @@ class Engine(TorchDispatchMode):
         inner_args, inner_kwargs = tree_unflatten(plain, spec)
         degrees = [x.cell.degree for x in flat if isinstance(x, Residue) and not x.known]
         degree = {"max": max, "sum": sum, "one": lambda _: 1}[rule.degree](degrees or [1])
-        dtype = rule.gives or kwargs.get("dtype") or _claim([x for x in flat if isinstance(x, Tensor)])
+        tensors = [x for x in flat if isinstance(x, Tensor)]
+        dtype = rule.gives or kwargs.get("dtype") or _result_dtype(func, args, kwargs, tensors)
         if self.backward and name == "mm" and worthwhile(*inner_args):
             return outer(self.field, *inner_args, dtype, degree)
-        result = rule.function(self.field, *inner_args, **inner_kwargs)
+        self.operands = {id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)}
+        self.infinite = infinite = infinite or (far and rule.infinite)
+        self.name = name
+        result = self._ruled(func, rule, name, (inner_args, inner_kwargs), (args, kwargs))
+        owned = {_storage(x) for x in plain if isinstance(x, Tensor)}
 
         def wrap(t: Any) -> Any:
             if not isinstance(t, Tensor) or isinstance(t, Residue) or t.dtype is not STORE:
                 return t
+            # A result is a storage of its own, entry by entry: it may be written to in place later.
+            if _storage(t) in owned or (not t.is_contiguous() and torch._debug_has_internal_overlap(t)):
+                t = t.clone(memory_format=torch.contiguous_format)
             out = symbolic(t, dtype, degree)
             out.cell.infinite = infinite and bool(torch.isinf(t).any())
             return out
@@ -224,6 +230,21 @@ class Engine(TorchDispatchMode):
         if self.on_product is not None:
             self.on_product(name, args, wrapped)
         return wrapped
+
+    def _ruled(self, func: Any, rule: Rule, name: str, inner: Any, given: Any) -> Any:
+        """The rule's result. If it fails, either the model is at fault, and PyTorch says so itself, or the rule."""
+        try:
+            return rule.function(self.field, *inner[0], **inner[1])
+        except LockstepError:
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError, AttributeError, KeyError) as error:
+            args, kwargs = tree_map(_shape_only, given)
+            with suppress(NotImplementedError):
+                func(*args, **kwargs)
+            raise UndecidedError(
+                f"the rule for aten::{name} cannot do this {self._place()}: {type(error).__name__}: {error}. "
+                "Please report it with the arguments of that line, or write it with other operations"
+            ) from error
 
     def _is_value(self, x: Any) -> bool:
         """Float tensors and symbolic predicates; integers and true booleans are not values."""
@@ -243,10 +264,12 @@ class Engine(TorchDispatchMode):
     # -- 5 decompositions, 6 missing --------------------------------------------------------------
 
     def _decompose(
-        self, func: Any, name: str, inplace: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, func: Any, name: str, writes: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        target = _functional(func, name) if inplace or _out(kwargs) else func
-        kwargs = {k: v for k, v in kwargs.items() if k != "out"}
+        if name in REFUSED:
+            return self._placeholder(func, name, args, _without_outs(func, kwargs))
+        target = _functional(func, name) if writes else func
+        kwargs = _without_outs(func, kwargs)
         decomposition = decomposition_table.get(target)
         with self:
             if decomposition is not None:
@@ -259,19 +282,18 @@ class Engine(TorchDispatchMode):
 
     def _placeholder(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         shapes = [tuple(x.shape) for x in tree_flatten(args)[0] if isinstance(x, Tensor)]
-        self.missing.setdefault(f"aten::{name}", f"shapes {shapes} {self._place()}")
-
-        def meta(x: Any) -> Any:
-            return torch.empty(x.shape, dtype=x.dtype, device="meta") if isinstance(x, Tensor) else x
-
+        why = f"; {REFUSED[name]}" if name in REFUSED else ""
+        self.missing.setdefault(f"aten::{name}", f"shapes {shapes} {self._place()}{why}")
         try:
-            result = func(*tree_map(meta, args), **tree_map(meta, kwargs))
-        except Exception:
+            result = func(*tree_map(_shape_only, args), **tree_map(_shape_only, kwargs))
+        except Exception:  # noqa: BLE001  whatever the meta kernel objects to, the op is missing
             raise self.missing_error() from None
 
         def fill(t: Any) -> Any:
             if not isinstance(t, Tensor):
                 return t
+            if t.is_complex():
+                raise self.missing_error()
             if t.is_floating_point():
                 return self.fresh(t.shape, t.dtype)
             return torch.zeros(t.shape, dtype=t.dtype)
@@ -291,12 +313,11 @@ class Engine(TorchDispatchMode):
     # -- writing in place -------------------------------------------------------------------------
 
     def _write(self, func: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        out = _out(kwargs)
-        targets = (out if isinstance(out, (tuple, list)) else (out,)) if out is not None else (args[0],)
+        targets = _outs(func, kwargs) or [args[0]]
         sources = result if isinstance(result, (tuple, list)) else (result,)
         for target, source in zip(targets, sources, strict=False):
             self._store(func, target, source)
-        return out if out is not None else args[0]
+        return targets[0] if len(targets) == 1 else tuple(targets)
 
     def _store(self, func: Any, target: Any, source: Any) -> None:
         if not isinstance(target, Residue):
@@ -378,8 +399,36 @@ def _functional(func: Any, name: str) -> Any:
     return getattr(packet, packet.overloads()[0])
 
 
-def _out(kwargs: dict[str, Any]) -> Any:
-    return kwargs.get("out")
+@cache
+def _out_names(func: Any) -> tuple[str, ...]:
+    """``out=`` arguments, whatever they are called (``max`` has ``max`` and ``max_values``)."""
+    return tuple(a.name for a in func._schema.arguments if a.is_out)
+
+
+def _outs(func: Any, kwargs: dict[str, Any]) -> list[Any]:
+    return [kwargs[name] for name in _out_names(func) if kwargs.get(name) is not None]
+
+
+def _without_outs(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    names = _out_names(func)
+    return {k: v for k, v in kwargs.items() if k not in names} if names else kwargs
+
+
+def _shape_only(x: Any) -> Any:
+    """A tensor on the meta device in place of ``x``: shapes and dtypes as PyTorch would find them."""
+    if not isinstance(x, Tensor):
+        return x
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+
+
+def _result_dtype(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[Tensor]) -> torch.dtype:
+    """What the result claims to be. Predicates and symbolic integers promote by rules we leave to PyTorch."""
+    if any(t.is_floating_point() for t in tensors):
+        return _claim(tensors)
+    with torch.no_grad():
+        result = func(*tree_map(_shape_only, args), **tree_map(_shape_only, kwargs))
+    first = result[0] if isinstance(result, (tuple, list)) else result
+    return first.dtype if isinstance(first, Tensor) else _claim(tensors)
 
 
 def _storage(t: Tensor) -> int:
@@ -455,6 +504,11 @@ def engine(field: Field, *, quiet_noise: bool = False) -> Iterator[Engine]:
     """Run the body over ``field``; raises one error for all ops that had no rule."""
     guest = Engine(field, quiet_noise=quiet_noise)
     with guest:
-        yield guest
+        try:
+            yield guest
+        except Exception as error:
+            if guest.missing:  # placeholders stand in for these ops: what went wrong later follows from that
+                raise guest.missing_error() from error
+            raise
     if guest.missing:
         raise guest.missing_error()

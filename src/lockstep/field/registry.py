@@ -44,6 +44,10 @@ NOISE: dict[str, Callable[..., Any]] = {}
 """Ops that draw random floats: each element becomes a fresh symbol."""
 
 
+REFUSED: dict[str, str] = {}
+"""Ops that cannot have a rule, or have none yet: why, and what to do instead. No decomposition is tried."""
+
+
 def rule(
     *names: str,
     degree: Degree = "max",
@@ -66,3 +70,8 @@ def rule(
 def moves(*names: str) -> None:
     """Register ops that only move entries."""
     MOVES.update(names)
+
+
+def refuse(*names: str, because: str) -> None:
+    """Register ops that are refused with a reason."""
+    REFUSED.update(dict.fromkeys(names, because))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import NonFiniteError
 from .arithmetic import Field
+from .running import active
 
 
 class Cell:
@@ -108,6 +109,19 @@ class Residue(torch.Tensor):
     def known(self) -> bool:
         return self.cell.known
 
+    def tolist(self) -> Any:
+        """Python numbers of a constant; a symbol has none, and asking for them is control flow on values."""
+        return self._constant("tolist()").tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """The array of a constant; see :meth:`tolist`."""
+        return self._constant("numpy()").numpy(force=force)
+
+    def _constant(self, what: str) -> Tensor:
+        if not self.known:
+            raise active().refuse_value(f"Python code ({what})")
+        return self.inner.detach()
+
     def __repr__(self) -> str:  # type: ignore[override]
         state = "known" if self.known else "residues"
         return f"Residue({state}, shape={tuple(self.shape)}, dtype={self.dtype})"
@@ -116,8 +130,6 @@ class Residue(torch.Tensor):
     def __torch_dispatch__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        from .dispatch import active
-
         return active().run(func, args, kwargs or {})
 
 

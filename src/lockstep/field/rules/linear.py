@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
+from .operands import any_infinite, finite, keep_infinite, need_finite
 
 
 @rule("mm", "bmm", degree="sum")
@@ -15,43 +15,27 @@ def matmul(f: Field, a: Tensor, b: Tensor, *_: object) -> Tensor:
     return f.matmul(a, b)
 
 
-@rule("addmm", "baddbmm", "addbmm", degree="sum")
+@rule("addmm", "baddbmm", degree="sum", infinite=True)
 def addmm(f: Field, c: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    product = f.scale(f.matmul(a, b), f.scalar(alpha))
-    return product if beta == 0 else f.add(f.scale(c, f.scalar(beta)), product)
+    need_finite("a matrix product", a, b)
+    return _plus(f, c, f.matmul(a, b), beta, alpha)
 
 
-@rule("_grouped_mm", degree="sum")
-def grouped(
-    f: Field,
-    a: Tensor,
-    b: Tensor,
-    offs: Tensor | None = None,
-    bias: Tensor | None = None,
-    _dtype: object = None,
-) -> Tensor:
-    """A product a group (experts); ``offs`` (G,) are the ends of the groups along the ragged dimension.
-
-    (T, I) @ (G, I, O) -> (T, O); (G, I, K) @ (K, T) -> (I, T); (I, T) @ (T, O) -> (G, I, O).
-    """
-    if offs is None:
-        out = f.matmul(a, b)
-    elif a.dim() == 2 and b.dim() == 2:
-        out = torch.stack([f.matmul(a[:, part], b[part]) for part in _parts(offs)])
-    elif a.dim() == 2:
-        out = torch.zeros(a.shape[0], b.shape[-1])
-        for one, part in zip(b, _parts(offs), strict=True):
-            out[part] = f.matmul(a[part], one)
-    else:
-        out = torch.zeros(a.shape[1], b.shape[1])
-        for one, part in zip(a, _parts(offs), strict=True):
-            out[:, part] = f.matmul(one, b[:, part])
-    return out if bias is None else f.add(out, bias)
+@rule("addbmm", degree="sum")
+def addbmm(f: Field, c: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """The products of the batch are summed."""
+    return _plus(f, c, f.sum(f.matmul(a, b), (0,)), beta, alpha)
 
 
-def _parts(offs: Tensor) -> list[slice]:
-    ends = offs.tolist()
-    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+def _plus(f: Field, c: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    """``beta * c + alpha * product``; ``c`` may be a mask with infinities."""
+    product = f.scale(product, f.scalar(alpha))
+    if beta == 0:
+        return product
+    if any_infinite(c):
+        total = f.add(f.scale(finite(c), f.scalar(beta)), product)
+        return keep_infinite(total, c.expand(total.shape))
+    return f.add(f.scale(c, f.scalar(beta)), product)
 
 
 @rule("mv", degree="sum")
@@ -61,8 +45,7 @@ def mv(f: Field, a: Tensor, x: Tensor) -> Tensor:
 
 @rule("addmv", degree="sum")
 def addmv(f: Field, c: Tensor, a: Tensor, x: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    product = f.scale(f.matmul(a, x[:, None])[:, 0], f.scalar(alpha))
-    return product if beta == 0 else f.add(f.scale(c, f.scalar(beta)), product)
+    return _plus(f, c, f.matmul(a, x[:, None])[:, 0], beta, alpha)
 
 
 @rule("dot", "vdot", degree="sum")
@@ -72,8 +55,13 @@ def dot(f: Field, a: Tensor, b: Tensor) -> Tensor:
 
 @rule("addr", degree="sum")
 def addr(f: Field, c: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    product = f.scale(f.mul(a[:, None], b[None, :]), f.scalar(alpha))
-    return product if beta == 0 else f.add(f.scale(c, f.scalar(beta)), product)
+    return _plus(f, c, f.mul(a[:, None], b[None, :]), beta, alpha)
+
+
+@rule("linear", degree="sum")
+def linear(f: Field, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    out = f.matmul(x.reshape(-1, x.shape[-1]), weight.t()).view(*x.shape[:-1], weight.shape[0])
+    return out if bias is None else f.add(out, bias)
 
 
 @rule("_trilinear", degree="sum")
@@ -89,38 +77,23 @@ def trilinear(
     unroll_dim: int = 1,
 ) -> Tensor:
     """Product of three tensors after unsqueezing, summed over ``sumdim`` (behind ``nn.Bilinear``)."""
-    for tensor_dims, which in ((expand1, 0), (expand2, 1), (expand3, 2)):
-        for dim in tensor_dims:
-            if which == 0:
-                a = a.unsqueeze(dim)
-            elif which == 1:
-                b = b.unsqueeze(dim)
-            else:
-                c = c.unsqueeze(dim)
+    for dims, which in ((expand1, 0), (expand2, 1), (expand3, 2)):
+        for dim in dims:
+            a, b, c = (t.unsqueeze(dim) if n == which else t for n, t in enumerate((a, b, c)))
     product = f.mul(f.mul(a, b), c)
     return f.sum(product, tuple(sumdim)) if sumdim else product
 
 
-@rule("_cdist_forward", degree="one")
-def cdist(f: Field, a: Tensor, b: Tensor, p: float, _mode: int | None = None) -> Tensor:
-    """Distances are uninterpreted functions of the squared (or p-th power) difference."""
-    from ..arithmetic import stable_key
-
-    gap = f.sub(a.unsqueeze(-2), b.unsqueeze(-3))
-    if p == 2:
-        return f.function(f.sum(f.mul(gap, gap), (-1,)), stable_key("sqrt"), zero=True)
-    terms = f.function(gap, stable_key("abs pow", p), parity=-1, zero=True)
-    return f.function(f.sum(terms, (-1,)), stable_key("root", p), zero=True)
-
-
-@rule("linear", degree="sum")
-def linear(f: Field, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    flat = x.reshape(-1, x.shape[-1])
-    out = f.matmul(flat, weight.t()).view(*x.shape[:-1], weight.shape[0])
-    return out if bias is None else f.add(out, bias)
-
-
 @rule("kron", degree="sum")
 def kron(f: Field, a: Tensor, b: Tensor) -> Tensor:
-    product = f.mul(a[:, None, :, None], b[None, :, None, :])
-    return torch.flatten(torch.flatten(product, 2, 3), 0, 1)
+    dims = max(a.dim(), b.dim())
+    a, b = (t.reshape([1] * (dims - t.dim()) + list(t.shape)) for t in (a, b))
+    wide = f.mul(*(t.reshape(s) for t, s in _interleaved(a, b)))
+    return wide.reshape([m * n for m, n in zip(a.shape, b.shape, strict=True)])
+
+
+def _interleaved(a: Tensor, b: Tensor) -> list[tuple[Tensor, list[int]]]:
+    """Shapes (A, 1, B, 1, ...) and (1, a, 1, b, ...)."""
+    first = [n for size in a.shape for n in (size, 1)]
+    second = [n for size in b.shape for n in (1, size)]
+    return [(a, first), (b, second)]

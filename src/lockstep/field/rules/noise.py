@@ -22,35 +22,38 @@ def _sized(engine: Any, func: Any, size: Any, *_: Any, dtype: torch.dtype | None
     return engine.fresh(size, dtype or torch.get_default_dtype())
 
 
-def _normal(engine: Any, func: Any, mean: Any, std: Any = 1.0, *rest: Any, **__: Any) -> Any:
-    """``normal_`` on a tensor, or ``torch.normal`` with tensors for mean or standard deviation."""
-    if func._schema.name.endswith("normal_") or func._overloadname == "default":
+def _normal(engine: Any, func: Any, mean: Any, std: Any = 1.0, size: Any = None, **more: Any) -> Any:
+    """``normal_`` on a tensor, or ``torch.normal``: with tensors for mean or standard deviation, or with a size."""
+    if func._schema.name.endswith("normal_") or func._schema.name.endswith("normal_functional"):
         return engine.fresh(mean.shape, mean.dtype)
-    shape = torch.broadcast_shapes(*(x.shape for x in (mean, std) if isinstance(x, Tensor)))
-    like = mean if isinstance(mean, Tensor) else std
-    eps = engine.fresh(shape, like.dtype)
-    return torch.add(mean, torch.mul(eps, std))
+    tensors = [x for x in (mean, std) if isinstance(x, Tensor)]
+    shape = torch.broadcast_shapes(*(x.shape for x in tensors)) if tensors else size
+    dtype = more.get("dtype") or (tensors[0].dtype if tensors else torch.get_default_dtype())
+    return torch.add(mean, torch.mul(engine.fresh(shape, dtype), std))
 
 
 def _native_dropout(engine: Any, func: Any, x: Tensor, p: float, train: bool | None = True) -> Any:
-    if not train or p == 0:
+    if train is False or p == 0:
         return x.clone(), torch.ones(x.shape, dtype=torch.bool)
     mask = engine.fresh(x.shape, x.dtype)
     return torch.ops.aten.mul(x, mask), mask
 
 
-def _rrelu(engine: Any, func: Any, x: Tensor, noise: Tensor, *settings: Any) -> Any:
+def _rrelu(
+    engine: Any, func: Any, x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3,
+    training: bool = False, *_: Any,
+) -> Any:  # fmt: skip
     """The slope of each negative element is a fresh symbol, kept in ``noise`` for the backward pass."""
-    slope = engine.fresh(x.shape, x.dtype)
-    ones = torch.ones_like(x)
-    factor = torch.where(x > 0, ones, slope)
+    if not training:
+        return torch.nn.functional.leaky_relu(x, (lower + upper) / 2)
+    factor = torch.where(x > 0, torch.ones_like(x), engine.fresh(x.shape, x.dtype))
     noise.copy_(factor)
     return torch.mul(x, factor)
 
 
 for _name in ("bernoulli", "uniform", "exponential", "cauchy", "log_normal", "geometric", "random"):
     NOISE[_name] = _like
-for _name in ("rand_like", "randn_like"):
+for _name in ("rand_like", "randn_like", "poisson", "binomial", "_standard_gamma", "_sample_dirichlet"):
     NOISE[_name] = _like
 for _name in ("rand", "randn"):
     NOISE[_name] = _sized

@@ -1,9 +1,4 @@
-"""Sums, means, variances, norms and maxima.
-
-A maximum is one of its elements, picked by a pseudo-random order of ``x - mean(x)``: any order will do,
-since which element is largest depends on the data, but this one keeps ``max(x + c) = max(x) + c``, which
-makes the shift invariance of a hand-written softmax visible. Ties go to the lower index.
-"""
+"""Sums, means, variances, products and norms over dimensions."""
 
 from __future__ import annotations
 
@@ -12,17 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field, mix, stable_key
+from ..arithmetic import Field
 from ..registry import rule
-from .operands import finite, residues
+from .extremes import extreme
+from .operands import axes, residues
+from .piecewise import absolute
+from .powers import constant_power, root
+from .predicates import truth
 
 Dims = Any
 
 
-def axes(x: Tensor, dim: Dims) -> tuple[int, ...]:
-    if dim is None or (isinstance(dim, (list, tuple)) and not dim):
-        return tuple(range(x.dim()))
-    return tuple(d % max(x.dim(), 1) for d in ([dim] if isinstance(dim, int) else dim)) if x.dim() else ()
+def count(x: Tensor, dims: tuple[int, ...]) -> int:
+    return int(torch.Size(x.shape[d] for d in dims).numel())
 
 
 @rule("sum", "nansum")
@@ -38,24 +35,24 @@ def mean(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype:
 def average(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
     if not dims:
         return x.clone()
-    count = max(1, int(torch.Size(x.shape[d] for d in dims).numel()))
-    return f.scale(f.sum(x, dims, keepdim), f.quotient(count))
+    return f.scale(f.sum(x, dims, keepdim), f.quotient(max(1, count(x, dims))))
+
+
+@rule("trace")
+def trace(f: Field, x: Tensor) -> Tensor:
+    return f.sum(x.diagonal(), (0,))
 
 
 def variance(
     f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool, correction: float
 ) -> tuple[Tensor, Tensor]:
+    """(sum of squared gaps) / (n - correction), and the mean."""
     centre = average(f, x, dims, True)
     gap = f.sub(x, centre)
-    count = int(torch.Size(x.shape[d] for d in dims).numel()) - int(correction)
-    spread = f.scale(f.sum(f.mul(gap, gap), dims, keepdim), f.quotient(max(count, 1)))
+    degrees = count(x, dims) - correction
+    spread = f.sum(f.mul(gap, gap), dims, keepdim) if dims else f.mul(gap, gap)
+    spread = f.mul(spread, f.inverse(torch.tensor(float(f.scalar(degrees)))))
     return spread, centre if keepdim else average(f, x, dims, False)
-
-
-def _correction(unbiased: Any, correction: Any) -> float:
-    if correction is not None:
-        return float(correction)
-    return 1.0 if unbiased in (None, True) else 0.0
 
 
 def _statistics(f: Field, x: Tensor, args: tuple[Any, ...], more: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -68,8 +65,10 @@ def _statistics(f: Field, x: Tensor, args: tuple[Any, ...], more: dict[str, Any]
         unbiased = args[1] if len(args) > 1 else None
         keepdim = args[2] if len(args) > 2 else keepdim
     unbiased = more.get("unbiased", unbiased)
-    correction = _correction(unbiased, more.get("correction"))
-    return variance(f, x, axes(x, dim), keepdim, correction)
+    correction = more.get("correction")
+    if correction is None:
+        correction = 1.0 if unbiased in (None, True) else 0.0
+    return variance(f, x, axes(x, dim), keepdim, float(correction))
 
 
 @rule("var", degree="sum")
@@ -84,141 +83,52 @@ def var_mean(f: Field, x: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Tens
 
 @rule("std", degree="one")
 def std(f: Field, x: Tensor, *args: Any, **more: Any) -> Tensor:
-    return f.function(_statistics(f, x, args, more)[0], stable_key("sqrt"), zero=True)
+    return root(f, _statistics(f, x, args, more)[0])
 
 
 @rule("std_mean", degree="one")
 def std_mean(f: Field, x: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Tensor]:
     spread, centre = _statistics(f, x, args, more)
-    return f.function(spread, stable_key("sqrt"), zero=True), centre
+    return root(f, spread), centre
 
 
 @rule("linalg_vector_norm", "norm", degree="one")
 def vector_norm(
     f: Field, x: Tensor, order: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Tensor:
-    dims = axes(x, dim)
-    if order in (None, 2):
-        return f.function(f.sum(f.mul(x, x), dims, keepdim), stable_key("sqrt"), zero=True)
+    return norm(f, x, 2.0 if order is None else float(order), axes(x, dim), keepdim)
+
+
+def norm(f: Field, x: Tensor, order: float, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
+    """``(sum |x|^p)^(1/p)``; the largest or smallest ``|x|``; how many are not zero."""
+    if order == 2:
+        return root(f, _total(f, f.mul(x, x), dims, keepdim))
     if order in (torch.inf, -torch.inf):
-        size = f.mul(x, f.function(x, stable_key("sign"), parity=1))
-        return extreme(f, size, dims, keepdim, order < 0)
-    if order == 1:
-        return f.sum(f.mul(x, f.function(x, stable_key("sign"), parity=1)), dims, keepdim)
-    powers = f.function(x, stable_key("abs pow", float(order)), parity=-1, zero=True)
-    return f.function(f.sum(powers, dims, keepdim), stable_key("root", float(order)), zero=True)
+        return extreme(f, absolute(f, x), dims, keepdim, order < 0)
+    if order == 0:
+        return _total(f, (x != 0).to(x.dtype), dims, keepdim)
+    total = _total(f, constant_power(f, absolute(f, x), order), dims, keepdim)
+    return constant_power(f, total, 1 / order)
+
+
+def _total(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+    return f.sum(x, dims, keepdim) if dims else x
 
 
 @rule("prod", degree="sum")
 def prod(f: Field, x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    x = x.reshape(-1) if dim is None else x
-    d = 0 if dim is None else dim
-    out = torch.ones_like(x.select(d, 0)) if x.shape[d] else torch.ones(x.shape[:d] + x.shape[d + 1 :])
+    x = residues(f, x).reshape(-1) if dim is None else residues(f, x)
+    d = 0 if dim is None else dim % max(x.dim(), 1)
+    if x.dim() == 0:
+        return x.clone()
+    out = torch.ones(x.shape[:d] + x.shape[d + 1 :])
     for part in x.unbind(d):
         out = f.mul(out, part)
     return out.unsqueeze(d) if keepdim and dim is not None else out
 
 
-# -- maxima -----------------------------------------------------------------------------------------
-
-
-def order(f: Field, x: Tensor, dim: int, largest: bool = True) -> Tensor:
-    """Pseudo-random ranks (int64) along ``dim``; invariant under a common shift, infinities at the ends.
-
-    Equal symbols have equal rank. ``largest=False`` reverses the order, so that ``min(x) = -max(-x)``.
-    """
-    solid = finite(x)
-    count = torch.isfinite(x).sum(dim, keepdim=True).clamp_(min=1)
-    total = f.sum(solid, (dim,), True)
-    centre = f.mul(total, f.inverse(f.embed(count)))
-    gap = f.sub(solid, centre).long()
-    rank = mix(gap.abs(), stable_key("order", f.seed)) >> 1
-    rank = torch.where(gap < 0, -rank, rank) * (gap != 0)
-    end = (x > 0).long() * (1 << 62) - (x < 0).long() * (1 << 62)
-    rank = torch.where(torch.isinf(x), end, rank >> 2)
-    return rank if largest else -rank
-
-
-def pick(f: Field, x: Tensor, dim: int, largest: bool = True) -> tuple[Tensor, Tensor]:
-    """(value, index) of the chosen element, ``dim`` kept; ties to the lower index."""
-    rank = order(f, x, dim, largest)
-    top = rank.amax(dim, keepdim=True)
-    index = (rank == top).to(torch.uint8).argmax(dim, keepdim=True)
-    return x.gather(dim, index), index
-
-
-def extreme(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool, smallest: bool) -> Tensor:
-    """Over several dimensions at once: they are joined, so the order is taken over all of them."""
-    if not dims or x.dim() == 0:
-        return x.clone()
-    rest = [d for d in range(x.dim()) if d not in dims]
-    joined = x.permute(*rest, *dims).reshape(*(x.shape[d] for d in rest), -1)
-    value = pick(f, joined, -1, not smallest)[0].squeeze(-1)
-    for d in sorted(dims) if keepdim else ():
-        value = value.unsqueeze(d)
-    return value
-
-
-@rule("amax", infinite=True)
-def amax(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    return extreme(f, x, axes(x, dim), keepdim, False)
-
-
-@rule("amin", infinite=True)
-def amin(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    return extreme(f, x, axes(x, dim), keepdim, True)
-
-
-@rule("aminmax", infinite=True)
-def aminmax(f: Field, x: Tensor, *, dim: Any = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    return extreme(f, x, axes(x, dim), keepdim, True), extreme(f, x, axes(x, dim), keepdim, False)
-
-
-def _max(f: Field, x: Tensor, dim: Any, keepdim: bool, largest: bool) -> Any:
-    if isinstance(dim, Tensor):
-        from .compare import maximum, minimum
-
-        return maximum(f, x, dim) if largest else minimum(f, x, dim)
-    if dim is None:
-        return extreme(f, x, tuple(range(x.dim())), False, not largest)
-    value, index = pick(f, x, dim, largest)
-    return (value, index) if keepdim else (value.squeeze(dim), index.squeeze(dim))
-
-
-@rule("max", infinite=True)
-def max_(f: Field, x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    return _max(f, x, dim, keepdim, True)
-
-
-@rule("min", infinite=True)
-def min_(f: Field, x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    return _max(f, x, dim, keepdim, False)
-
-
-@rule("argmax", infinite=True)
-def argmax(f: Field, x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    return _arg(f, x, dim, keepdim, True)
-
-
-@rule("argmin", infinite=True)
-def argmin(f: Field, x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    return _arg(f, x, dim, keepdim, False)
-
-
-def _arg(f: Field, x: Tensor, dim: int | None, keepdim: bool, largest: bool) -> Tensor:
-    index = pick(f, x.reshape(-1) if dim is None else x, -1 if dim is None else dim, largest)[1]
-    return index if keepdim else index.squeeze(-1 if dim is None else dim)
-
-
-@rule("logsumexp", degree="one", infinite=True)
-def logsumexp(f: Field, x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
-    """``m + log sum exp(x - m)`` with the mean of the finite entries as ``m``."""
-    from .normalise import exponentials, shift
-
-    dims = axes(x, dim)
-    centre = shift(f, x, dims)
-    total = f.function(f.sum(exponentials(f, x, centre), dims, True), stable_key("log"))
-    out = f.add(centre, total)
-    for d in sorted(dims, reverse=True) if not keepdim else ():
-        out = out.squeeze(d)
-    return out
+@rule("count_nonzero", gives=torch.int64)
+def count_nonzero(f: Field, x: Tensor, dim: Dims = None) -> Tensor:
+    """Of floats a true integer; of predicates a symbolic one."""
+    c = truth(f, x)
+    return torch.count_nonzero(c, dim) if c.dtype is torch.bool else f.sum(c, axes(x, dim))

@@ -1,18 +1,25 @@
-"""Sums, products, quotients and integer powers: exact modulo p."""
+"""Sums, products, quotients and whole powers: exact modulo p."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from ...errors import UndecidedError
 from ..arithmetic import Field, stable_key
 from ..registry import rule
-from .operands import Operand, finite, keep_infinite, residues
+from ..running import constant
+from .operands import Operand, any_infinite, finite, keep_infinite, residues
 
 
-@rule("add", "sub", infinite=True)
-def add(f: Field, a: Operand, b: Operand, *, alpha: float = 1, **_: object) -> Tensor:
+@rule("add", infinite=True)
+def add(f: Field, a: Operand, b: Operand, *, alpha: float = 1) -> Tensor:
     return _sum(f, residues(f, a), residues(f, b), alpha)
+
+
+@rule("sub", infinite=True)
+def sub(f: Field, a: Operand, b: Operand, *, alpha: float = 1) -> Tensor:
+    return _sum(f, residues(f, a), residues(f, b), -alpha)
 
 
 @rule("rsub", infinite=True)
@@ -21,30 +28,51 @@ def rsub(f: Field, a: Operand, b: Operand, alpha: float = 1) -> Tensor:
 
 
 def _sum(f: Field, a: Tensor, b: Tensor, alpha: float) -> Tensor:
-    if alpha != 1:
-        b = keep_infinite(f.scale(finite(b), f.scalar(alpha)), b if alpha > 0 else -b)
-    if bool(torch.isinf(a).any()) or bool(torch.isinf(b).any()):
-        return keep_infinite(f.add(finite(a), finite(b)), *torch.broadcast_tensors(a, b))
-    return f.add(a, b)
+    """``a + alpha * b``."""
+    if not any_infinite(a, b):
+        if alpha in (1, -1):
+            return f.add(a, b) if alpha == 1 else f.sub(a, b)
+        return f.add(a, f.scale(b, f.scalar(alpha)))
+    scaled = keep_infinite(f.scale(finite(b), f.scalar(alpha)), b if alpha > 0 else -b)
+    return keep_infinite(f.add(finite(a), finite(scaled)), *torch.broadcast_tensors(a, scaled))
 
 
 @rule("mul", degree="sum", infinite=True)
 def mul(f: Field, a: Operand, b: Operand) -> Tensor:
-    return _product(f, residues(f, a), residues(f, b))
+    return product(f, residues(f, a), residues(f, b), a, b)
 
 
-def _product(f: Field, a: Tensor, b: Tensor) -> Tensor:
-    """An infinity times a residue is that infinity: residues of scales and temperatures are positive."""
-    if bool(torch.isinf(a).any()) or bool(torch.isinf(b).any()):
-        return keep_infinite(f.mul(finite(a), finite(b)), *torch.broadcast_tensors(a, b))
-    return f.mul(a, b)
+def product(f: Field, x: Tensor, y: Tensor, a: Operand, b: Operand) -> Tensor:
+    """``x * y``, the residues of ``a`` and ``b``.
+
+    An infinity times a constant has a known sign; times a symbol (scales, temperatures) it is taken to keep its
+    own: which infinity it is matters only to a softmax, and there a negative scale would give NaN.
+    """
+    if not any_infinite(x, y):
+        return f.mul(x, y)
+    out = f.mul(finite(x), finite(y))
+    x, y = torch.broadcast_tensors(x * _sign(b), y * _sign(a))
+    return keep_infinite(out, x, y)
+
+
+def _sign(b: Operand) -> Tensor:
+    """-1 or 1 for constants, 1 for symbols."""
+    value = constant(b) if isinstance(b, Tensor) else torch.tensor(float(b))
+    if value is None:
+        return torch.ones(())
+    if bool((value == 0).any()):
+        raise UndecidedError("infinity times 0 is not a number: mask after multiplying, or use masked_fill")
+    return value.sign().float()
 
 
 @rule("div", "true_divide", degree="sum", infinite=True)
 def div(f: Field, a: Operand, b: Operand, *, rounding_mode: str | None = None) -> Tensor:
     x, y = residues(f, a), residues(f, b)
-    quotient = _product(f, x, f.inverse(y))
-    return quotient if rounding_mode is None else f.function(quotient, stable_key(rounding_mode))
+    inverse = f.inverse(finite(y)) * torch.isfinite(y) if any_infinite(y) else f.inverse(y)
+    quotient = product(f, x, inverse, a, b)
+    if rounding_mode is None:
+        return quotient
+    return floor(f, quotient) if rounding_mode == "floor" else trunc(f, quotient)
 
 
 @rule("reciprocal", degree="sum")
@@ -52,10 +80,48 @@ def reciprocal(f: Field, a: Tensor) -> Tensor:
     return f.inverse(a)
 
 
-@rule("floor_divide", "remainder", "fmod", degree="one")
-def integer_division(f: Field, a: Operand, b: Operand) -> Tensor:
-    """Uninterpreted in both operands."""
-    return f.function(f.mul(residues(f, a), f.inverse(residues(f, b))), stable_key("floor_divide"))
+@rule("floor", degree="one")
+def floor(f: Field, x: Tensor) -> Tensor:
+    return f.function(x, stable_key("floor"), zero=True)
+
+
+@rule("ceil", degree="one")
+def ceil(f: Field, x: Tensor) -> Tensor:
+    return -floor(f, -x)
+
+
+@rule("trunc", "fix", degree="one")
+def trunc(f: Field, x: Tensor) -> Tensor:
+    return f.function(x, stable_key("trunc"), parity=1)
+
+
+@rule("frac", degree="one")
+def frac(f: Field, x: Tensor) -> Tensor:
+    return f.sub(x, trunc(f, x))
+
+
+@rule("round", degree="one")
+def round_(f: Field, x: Tensor, *, decimals: int = 0) -> Tensor:
+    return f.function(x, stable_key("round", decimals), parity=1)
+
+
+@rule("floor_divide", degree="one")
+def floor_divide(f: Field, a: Operand, b: Operand) -> Tensor:
+    return floor(f, f.mul(residues(f, a), f.inverse(residues(f, b))))
+
+
+@rule("fmod", degree="one")
+def fmod(f: Field, a: Operand, b: Operand) -> Tensor:
+    """``a - b * trunc(a / b)``."""
+    x, y = residues(f, a), residues(f, b)
+    return f.sub(x, f.mul(y, trunc(f, f.mul(x, f.inverse(y)))))
+
+
+@rule("remainder", degree="one")
+def remainder(f: Field, a: Operand, b: Operand) -> Tensor:
+    """``a - b * floor(a / b)``."""
+    x, y = residues(f, a), residues(f, b)
+    return f.sub(x, f.mul(y, floor(f, f.mul(x, f.inverse(y)))))
 
 
 @rule("neg", infinite=True)
@@ -71,38 +137,6 @@ def positive(f: Field, a: Tensor) -> Tensor:
 @rule("square", degree="sum")
 def square(f: Field, a: Tensor) -> Tensor:
     return f.mul(a, a)
-
-
-@rule("pow", degree="sum")
-def power(f: Field, a: Operand, b: Operand) -> Tensor:
-    """Whole powers are products; others are uninterpreted (the square root as ``sqrt``)."""
-    exponent = _constant(b)
-    base = residues(f, a)
-    if exponent is None:
-        pairs = f.add(f.function(residues(f, b), stable_key("pow exponent")), base)
-        return f.function(pairs, stable_key("pow"))
-    if exponent == int(exponent) and abs(exponent) <= 64:
-        return whole_power(f, base, int(exponent))
-    if abs(exponent) == 0.5:
-        name = "sqrt" if exponent > 0 else "rsqrt"
-        return f.function(base, stable_key(name), zero=exponent > 0)
-    return f.function(base, stable_key("pow", float(exponent)), zero=exponent > 0)
-
-
-def _constant(b: Operand) -> float | None:
-    return None if isinstance(b, Tensor) else float(b)
-
-
-def whole_power(f: Field, base: Tensor, n: int) -> Tensor:
-    """``base ** n`` by squaring; negative powers through the inverse."""
-    if n < 0:
-        base, n = f.inverse(base), -n
-    result = torch.ones_like(base)
-    while n:
-        if n & 1:
-            result = f.mul(result, base)
-        base, n = f.mul(base, base) if n > 1 else base, n >> 1
-    return result
 
 
 @rule("addcmul", degree="sum")
@@ -121,17 +155,3 @@ def addcdiv(f: Field, a: Operand, b: Operand, c: Operand, *, value: float = 1) -
 def lerp(f: Field, a: Operand, b: Operand, weight: Operand) -> Tensor:
     x = residues(f, a)
     return f.add(x, f.mul(residues(f, weight), f.sub(residues(f, b), x)))
-
-
-@rule("cumsum")
-def cumsum(f: Field, a: Tensor, dim: int, *, dtype: object = None) -> Tensor:
-    return f.reduce(torch.cumsum(residues(f, a).double(), dim))
-
-
-@rule("cumprod", degree="sum")
-def cumprod(f: Field, a: Tensor, dim: int, *, dtype: object = None) -> Tensor:
-    steps = residues(f, a).unbind(dim)
-    out = [steps[0]]
-    for step in steps[1:]:
-        out.append(f.mul(out[-1], step))
-    return torch.stack(out, dim)

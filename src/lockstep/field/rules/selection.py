@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
-from .reductions import order
+from .extremes import order
 
 
 def _ranked(f: Field, x: Tensor, dim: int, descending: bool) -> Tensor:
@@ -19,6 +19,7 @@ def _ranked(f: Field, x: Tensor, dim: int, descending: bool) -> Tensor:
 
 @rule("sort", infinite=True)
 def sort(f: Field, x: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Tensor]:
+    """(dim, descending), or (*, stable, dim, descending)."""
     given = [a for a in args if not isinstance(a, bool)]
     flags = [a for a in args if isinstance(a, bool)]
     dim = more.get("dim", given[0] if given else -1)
@@ -51,10 +52,3 @@ def median(f: Field, x: Tensor, dim: int | None = None, keepdim: bool = False) -
     if dim is None:
         return kthvalue(f, x.reshape(-1), (x.numel() + 1) // 2, 0)[0]
     return kthvalue(f, x, (x.shape[dim] + 1) // 2, dim, keepdim)
-
-
-@rule("value_selecting_reduction_backward", infinite=True)
-def selected(f: Field, grad: Tensor, dim: int, index: Tensor, sizes: list[int], keepdim: bool) -> Tensor:
-    if not keepdim and sizes:
-        grad, index = grad.unsqueeze(dim), index.unsqueeze(dim)
-    return torch.zeros(sizes).scatter(dim, index, grad)

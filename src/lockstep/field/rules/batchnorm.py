@@ -1,0 +1,78 @@
+"""Batch norm, in training by the statistics of the batch, otherwise by the running ones, which are constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..arithmetic import Field
+from ..registry import rule
+from .norms import affine, centred_gradient, root, standardise
+
+
+def _channels(x: Tensor) -> tuple[tuple[int, ...], list[int]]:
+    return tuple(d for d in range(x.dim()) if d != 1), [1, -1, *[1] * (x.dim() - 2)]
+
+
+@rule(
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_functional",
+    "_native_batch_norm_legit_no_training",
+    "cudnn_batch_norm",
+    degree="sum",
+)
+def batch_norm(
+    f: Field, x: Tensor, weight: Tensor | None, bias: Tensor | None, *settings: Any
+) -> tuple[Tensor, ...]:
+    """Running statistics are read in eval mode; in training mode they do not act and are left alone."""
+    running, training, eps = _batch_settings(settings)
+    dims, shape = _channels(x)
+    if training:
+        normal, centre, rstd = standardise(f, x, dims, eps)
+        centre, rstd = centre.reshape(-1), rstd.reshape(-1)
+    else:
+        centre, rstd = running[0], root(f, running[1], eps)
+        normal = f.mul(f.sub(x, centre.view(shape)), rstd.view(shape))
+    out = affine(f, normal, *(None if w is None else w.view(shape) for w in (weight, bias)))
+    return out, centre.clone(), rstd
+
+
+def _batch_settings(settings: tuple[Any, ...]) -> tuple[tuple[Tensor, Tensor], bool, float]:
+    """(running mean, running var), training, eps: told apart by type, since overloads leave some of them out."""
+    tensors = tuple(s for s in settings if isinstance(s, Tensor))
+    flags = [s for s in settings if isinstance(s, bool)]
+    numbers = [s for s in settings if isinstance(s, float)]
+    return tensors[:2], flags[0] if flags else False, numbers[-1]  # type: ignore[return-value]
+
+
+@rule("native_batch_norm_backward", degree="sum")
+def batch_norm_backward(
+    f: Field,
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    save_mean: Tensor | None,
+    save_rstd: Tensor | None,
+    train: bool,
+    eps: float,
+    mask: list[bool],
+) -> tuple[Tensor | None, ...]:
+    dims, shape = _channels(x)
+    if train:
+        assert save_mean is not None and save_rstd is not None
+        centre, rstd = save_mean.view(shape), save_rstd.view(shape)
+    else:
+        assert running_mean is not None and running_var is not None
+        centre, rstd = running_mean.view(shape), root(f, running_var, eps).view(shape)
+    normal = f.mul(f.sub(x, centre), rstd)
+    inner = grad if weight is None else f.mul(grad, weight.view(shape))
+    grad_x = None
+    if mask[0]:
+        grad_x = centred_gradient(f, inner, normal, rstd, dims) if train else f.mul(inner, rstd)
+    grad_w = f.sum(f.mul(grad, normal), dims) if mask[1] else None
+    grad_b = f.sum(grad, dims) if mask[2] else None
+    return grad_x, grad_w, grad_b

@@ -1,0 +1,114 @@
+"""Maxima and minima.
+
+A maximum is one of its elements, picked by a pseudo-random order of ``x - mean(x)``: any order will do,
+since which element is largest depends on the data, but this one keeps ``max(x + c) = max(x) + c``, which
+makes the shift invariance of a hand-written softmax visible, and ``min(x) = -max(-x)``. Ties go to the lower index.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..arithmetic import Field, mix, stable_key
+from ..registry import rule
+from .choices import maximum, minimum
+from .operands import any_infinite, axes, finite
+
+Dims = Any
+
+
+def order(f: Field, x: Tensor, dim: int) -> Tensor:
+    """Pseudo-random ranks (int64) along ``dim``; invariant under a common shift, infinities at the ends.
+
+    Equal symbols have equal rank, and opposite ones opposite ranks.
+    """
+    if not any_infinite(x):
+        centre = f.scale(f.sum(x, (dim,), True), f.quotient(x.shape[dim]))
+        return rank(f, f.sub(x, centre))
+    count = torch.isfinite(x).sum(dim, keepdim=True).clamp_(min=1)
+    centre = f.mul(f.sum(finite(x), (dim,), True), f.inverse(f.embed(count)))
+    ranks = rank(f, f.sub(finite(x), centre))
+    end = (x > 0).long() * (1 << 62) - (x < 0).long() * (1 << 62)
+    return torch.where(torch.isinf(x), end, ranks)
+
+
+def rank(f: Field, gap: Tensor) -> Tensor:
+    """An odd pseudo-random function to integers below 2^61."""
+    gap = gap.long()
+    size = (mix(gap.abs(), stable_key("order", f.seed)) >> 3) & ((1 << 61) - 1)
+    return (size + 1) * gap.sign()
+
+
+def pick(f: Field, x: Tensor, dim: int, largest: bool = True) -> tuple[Tensor, Tensor]:
+    """(value, index) of the chosen element, ``dim`` kept; ties to the lower index."""
+    ranks = order(f, x, dim) if largest else -order(f, x, dim)
+    top = ranks.amax(dim, keepdim=True)
+    index = (ranks == top).to(torch.uint8).argmax(dim, keepdim=True)
+    return x.gather(dim, index), index
+
+
+def extreme(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool, smallest: bool) -> Tensor:
+    """Over several dimensions at once: they are joined, so the order is taken over all of them."""
+    if not dims or x.dim() == 0:
+        return x.clone()
+    rest = [d for d in range(x.dim()) if d not in dims]
+    joined = x.permute(*rest, *dims).reshape(*(x.shape[d] for d in rest), -1)
+    value = pick(f, joined, -1, not smallest)[0].squeeze(-1)
+    for d in sorted(dims) if keepdim else ():
+        value = value.unsqueeze(d)
+    return value
+
+
+@rule("amax", infinite=True)
+def amax(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    return extreme(f, x, axes(x, dim), keepdim, False)
+
+
+@rule("amin", infinite=True)
+def amin(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
+    return extreme(f, x, axes(x, dim), keepdim, True)
+
+
+@rule("aminmax", "_aminmax", infinite=True)
+def aminmax(f: Field, x: Tensor, *, dim: Any = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    return amin(f, x, dim, keepdim), amax(f, x, dim, keepdim)
+
+
+@rule("max", infinite=True)
+def max_(f: Field, x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    return maximum(f, x, dim) if isinstance(dim, Tensor) else _along(f, x, dim, keepdim, True)
+
+
+@rule("min", infinite=True)
+def min_(f: Field, x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    return minimum(f, x, dim) if isinstance(dim, Tensor) else _along(f, x, dim, keepdim, False)
+
+
+def _along(f: Field, x: Tensor, dim: int | None, keepdim: bool, largest: bool) -> Any:
+    if dim is None:
+        return extreme(f, x, axes(x, None), False, not largest)
+    if x.dim() == 0:
+        return x.clone(), torch.zeros((), dtype=torch.long)
+    value, index = pick(f, x, dim, largest)
+    return (value, index) if keepdim else (value.squeeze(dim), index.squeeze(dim))
+
+
+@rule("argmax", infinite=True)
+def argmax(f: Field, x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    return _arg(f, x, dim, keepdim, True)
+
+
+@rule("argmin", infinite=True)
+def argmin(f: Field, x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    return _arg(f, x, dim, keepdim, False)
+
+
+def _arg(f: Field, x: Tensor, dim: int | None, keepdim: bool, largest: bool) -> Tensor:
+    if dim is None:
+        index = pick(f, x.reshape(-1), 0, largest)[1]
+        return index.reshape([1] * x.dim()) if keepdim else index.reshape(())
+    index = pick(f, x, dim, largest)[1]
+    return index if keepdim else index.squeeze(dim)

@@ -1,0 +1,40 @@
+"""Questions that Python code asks about values: answered for constants (elsewhere), refused for symbols."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..arithmetic import Field
+from ..registry import rule
+from ..running import active
+from .operands import residues
+
+
+@rule("_local_scalar_dense", "item", infinite=True)
+def local_scalar(f: Field, x: Tensor) -> float:
+    """An infinity is an infinity whatever the data."""
+    if bool(torch.isinf(x)):
+        return float(x)
+    raise active().refuse_value("Python code")
+
+
+@rule("is_nonzero", infinite=True)
+def is_nonzero(f: Field, x: Tensor) -> bool:
+    return bool(local_scalar(f, x))
+
+
+@rule("equal", infinite=True)
+def equal(f: Field, a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and bool((residues(f, a) == residues(f, b)).all())
+
+
+@rule(
+    *("nonzero", "nonzero_numpy", "nonzero_static", "_unique", "_unique2", "unique_dim", "unique_consecutive"),
+    *("bincount", "histc", "_histogramdd_bin_edges", "mode", "bucketize", "searchsorted", "multinomial"),
+    infinite=True,
+)
+def data_dependent(f: Field, *_: Any, **__: Any) -> Tensor:
+    raise active().refuse_value("the shape or the integers of a result")

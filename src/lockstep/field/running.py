@@ -1,0 +1,45 @@
+"""The engine of the current run, and what rules may ask of it beyond the residues they are given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..errors import UndecidedError
+
+if TYPE_CHECKING:
+    from .dispatch import Engine
+
+running: list[Engine] = []
+"""Engines that have been entered; the last one is at work."""
+
+
+def active() -> Engine:
+    """The engine of the current run."""
+    if not running:
+        raise UndecidedError(
+            "a residue tensor was used after its run had ended: the model keeps tensors from one call to "
+            "the next; clear that state in forward()"
+        )
+    return running[-1]
+
+
+def claimed(x: Tensor) -> torch.dtype:
+    """The dtype that an operand of the rule at work claims: bool for predicates, integers for rounded values."""
+    given = active().operands.get(id(x))
+    return x.dtype if given is None else given.dtype
+
+
+def constant(x: Tensor) -> Tensor | None:
+    """The true floats of an operand of the rule at work, if it is a constant of the model's code."""
+    given = active().operands.get(id(x))
+    if given is None or getattr(given, "known", True) is False:
+        return None
+    return getattr(given, "inner", given)
+
+
+def rule_name() -> str:
+    """The ATen name of the rule at work, for one function that serves several."""
+    return active().name
