@@ -5,6 +5,7 @@ This is the only place where public names are gathered; ``tests/public_api.txt``
 
 from __future__ import annotations
 
+from .certificate.check import check
 from .errors import CertificateError, LockstepError, UndecidedError, UsageError
 from .pipeline import audit
 from .types import Audit, Finding, Frozen, Group, Layer, Reason
@@ -24,4 +25,5 @@ __all__ = [
     "UsageError",
     "__version__",
     "audit",
+    "check",
 ]

@@ -1,0 +1,149 @@
+"""Stage 4, second half. In: a claim and a model. Out: nothing to object, or all reasons at once.
+
+The checker does not ask the engine's partition anything. Four defences, each of which stops forgeries
+that the other three let through (``tests/attacks``):
+
+1. *form*: the claim adds up (``form.py``, ``consistent.py``, ``primes.py``);
+2. *identity*: it is about this model, these weights, this example and mode (``identity.py``);
+3. *other primes*: it is true under symbolic training over fields and symbols it has not seen, by a loop
+   of the checker's own; ties that it hides count as false, too (``retraining.py``, ``symbols.py``,
+   ``modules.py``);
+4. *float64*: the real model, trained by PyTorch's optimizers, does not contradict it (``float64.py``).
+
+What an accepted certificate still rests on: the op rules and the pass of ``field`` and ``symbolic``,
+which 3 shares with the engine (4 does not), and the bound of its *own* run, three primes once more.
+Sentences (messages, cures, reasons in words) are not claims and are not verified.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from lockstep.certificate import claim as paper
+from lockstep.certificate import consistent, identity, primes
+from lockstep.certificate.form import form_problems, parse
+from lockstep.certificate.question import ANY_OPTIMIZER, Checked, Loss, Optimizer, Question
+from lockstep.errors import CertificateError, LockstepError
+from lockstep.types import Audit
+
+LANES = 3
+
+
+def check(
+    audit: Audit | str | Path,
+    model: Any,
+    inputs: Any,
+    *,
+    loss: Loss | None = None,
+    targets: Any = None,
+    optimizer: Optimizer | None = None,
+    seed: int = 0,
+) -> Checked:
+    """Verify a certificate against the model it speaks of; raise ``CertificateError`` with all reasons.
+
+    ``audit`` is an :class:`Audit`, its JSON text, or a path to it. ``inputs`` is an example like the
+    audited one: same shapes, same integers (same numbers, if the audit was made with ``data="given"``).
+    A certificate that assumes a loss, or an optimizer with state or groups, is checked with the same
+    ``loss``, ``targets`` and ``optimizer``. The model is left exactly as it was, also after a refusal.
+    Returns what was done, and what could not be seen. Method and limits: the head of this file.
+
+    >>> import torch, lockstep
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+    >>> for p in net.parameters():
+    ...     _ = torch.nn.init.constant_(p, 0.5)
+    >>> x = torch.zeros(4, 2)
+    >>> certificate = lockstep.audit(net, x)
+    >>> lockstep.check(certificate, net, x).primes
+    (1048507, 1048387, 1048357)
+    >>> with torch.no_grad():
+    ...     _ = net[2].weight[0, 0].add_(1)
+    >>> lockstep.check(certificate, net, x)
+    Traceback (most recent call last):
+        ...
+    lockstep.errors.CertificateError: certificate refused for ...
+    """
+    claim, reasons = _read(audit)
+    reasons += [reason for reason in consistent.inconsistencies(claim) if reason not in reasons]
+    used = {prime for prime, _ in claim.evidence.lanes}
+    fresh = primes.others(used, LANES)
+    question = Question(claim, model, inputs, loss, targets, optimizer, seed)
+    notes: list[str] = []
+    trained: list[str] = []
+    try:
+        _against_model(question, fresh, reasons, notes, trained)
+    except CertificateError:
+        raise
+    except LockstepError as error:
+        if not reasons:
+            raise  # nothing against the claim itself: it could not be examined
+        reasons.append(f"the model could not be examined any further: {error}")
+    if reasons:
+        raise CertificateError(list(dict.fromkeys(reasons)))
+    return Checked(fresh, tuple(trained), tuple(notes))
+
+
+def _read(audit: Audit | str | Path) -> tuple[Audit, list[str]]:
+    """The claim, and what is wrong with the paper it is written on."""
+    if isinstance(audit, Audit):
+        return audit, []
+    text = audit
+    if isinstance(audit, Path) or not audit.lstrip().startswith("{"):
+        text = Path(audit).read_text("utf-8")
+    try:
+        return paper.audit_of(parse(str(text))), []
+    except CertificateError as error:
+        loaded = json.loads(str(text))
+        if list(form_problems(loaded)):
+            raise  # not even a claim of the right form: there is nothing to hold against a model
+        return paper.audit_of(loaded), list(error.reasons)
+
+
+def _against_model(
+    question: Question,
+    fresh: tuple[int, ...],
+    reasons: list[str],
+    notes: list[str],
+    trained: list[str],
+) -> None:
+    # On use only: to read a certificate, or to refuse one for its form, needs no engine.
+    from lockstep.certificate import float64, symbols
+    from lockstep.field.arithmetic import Field, stable_key
+    from lockstep.symbolic.digest import digest
+    from lockstep.symbolic.optimizer import plan_of
+    from lockstep.symbolic.passes import named_tensors
+    from lockstep.symbolic.subject import quarters, subject_of
+
+    claim = question.claim
+    with quarters():
+        subject = subject_of(question.model)
+        prepared = dataclasses.replace(
+            question,
+            model=subject.model,
+            inputs=subject.prepare(question.inputs),
+            targets=subject.prepare(question.targets),
+        )
+        strange = identity.strangers(prepared, subject)
+        inputs = tuple(
+            (name, str(t.dtype).removeprefix("torch."), tuple(t.shape))
+            for name, t in named_tensors(prepared.inputs)
+        )
+        reasons += strange
+        reasons += identity.differences(prepared, subject, digest(subject), inputs)
+        if strange:
+            return  # of a model that the claim does not speak of it says nothing true or false
+        seeds = [stable_key("check", question.seed, claim.digest, p) & 0x7FFFFFFF for p in fresh]
+        fields = [Field(p, seed) for p, seed in zip(fresh, seeds, strict=True)]
+        reasons += symbols.refutations(prepared, subject, fields)
+        plan = plan_of(subject.parameters, question.optimizer, claim.assumptions.update)
+        training = float64.train(prepared, frozenset(plan.keys))
+    reasons += training.reasons
+    notes += training.notes
+    trained += training.tried
+    if question.optimizer is None and claim.assumptions.optimizer != ANY_OPTIMIZER:
+        notes.append(
+            f"the certificate names {claim.assumptions.optimizer}, which was not given: checked for updates "
+            f"of the grade {claim.assumptions.update!r} without state, one parameter group"
+        )

@@ -1,0 +1,104 @@
+"""Locked modules, verified: whole parameters of modules that stay equal in every field."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lockstep.certificate.question import Question, few
+from lockstep.certificate.retraining import Course
+
+Members = dict[str, tuple[str, ...]]
+Keys = dict[object, list[str]]
+
+
+def members(subject: Any) -> Members:
+    """Path → names of all parameters below it."""
+    names = {id(p): name for name, p in subject.parameters.items()}
+    return {
+        path: own
+        for path, module in subject.modules.items()
+        if path and (own := tuple(names[id(p)] for p in module.parameters() if id(p) in names))
+    }
+
+
+def copies_exist(subject: Any) -> bool:
+    """Whether two modules of one class hold the same values, not all of them constant."""
+    values = {name: p.detach().cpu() for name, p in subject.parameters.items()}
+    own = members(subject)
+    return any(
+        len({own[path] for path in paths}) > 1
+        and any(_varied(values[name]) for name in own[paths[0]])
+        for paths in _alike(subject, own, [values]).values()
+    )
+
+
+def _varied(p: Tensor) -> bool:
+    flat = p.reshape(-1)
+    return len(flat) > 1 and bool((flat != flat[0]).any())
+
+
+def _alike(subject: Any, own: Members, points: list[Any]) -> Keys:
+    """Paths of modules of one class whose parameters are equal at every one of ``points``."""
+    label = {name: tuple(_label(point[name]) for point in points) for name in subject.parameters}
+    found: Keys = {}
+    for path, names in own.items():
+        found.setdefault((type(subject.modules[path]), tuple(label[n] for n in names)), []).append(
+            path
+        )
+    return found
+
+
+def _label(t: Tensor) -> tuple[object, ...]:
+    flat = (t + 0).contiguous()  # adding 0 turns -0.0 into 0.0, which it equals
+    size = flat.numel() * flat.element_size()
+    # Read in place: NumPy is no dependency, and a copy of a large model is not wanted.
+    raw = (ctypes.c_char * size).from_address(flat.data_ptr()) if size else b""
+    return tuple(t.shape), t.dtype, hashlib.sha256(raw).digest()
+
+
+def module_refutations(question: Question, subject: Any, course: Course) -> Iterator[str]:
+    """Claimed twins that come apart, and twins that are not claimed."""
+    own = members(subject)
+    groups = [g.where for g in question.claim.locked if not isinstance(g.where, str)]
+    # Equal ends exist only where there was a course to the end; a glance sees everything apart.
+    alike = _alike(subject, own, course.points) if course.points else {}
+    twins = [
+        paths
+        for paths in alike.values()
+        if len(paths) > 1 and any(_moves(course, name) for name in own[paths[0]])
+    ]
+    yield from _claimed(groups, own, twins)
+    reported: list[tuple[str, ...]] = []
+    for paths in twins:
+        distinct = tuple({own[path]: path for path in reversed(paths)}.values())[::-1]
+        known = [*groups, *reported]
+        if len(distinct) > 1 and not any(all(_inside(p, g) for p in distinct) for g in known):
+            reported.append(distinct)
+            yield f"locked: hides twin modules: {few(distinct)} stay equal for ever"
+
+
+def _claimed(
+    groups: list[tuple[str, ...]], own: Mapping[str, Any], twins: list[list[str]]
+) -> Iterator[str]:
+    for paths in groups:
+        if strangers := [path for path in paths if path not in own]:
+            yield f"locked/module: another model: it has no module {few(strangers)} with parameters"
+            continue
+        for path in paths[1:]:
+            if own[path] == own[paths[0]]:
+                yield f"locked/module: {paths[0]} and {path} share their parameters: one module"
+            elif not any(path in group and paths[0] in group for group in twins):
+                yield f"locked/module: {paths[0]} and {path} are claimed to stay equal, but differ"
+
+
+def _moves(course: Course, name: str) -> bool:
+    return name in course.still and not bool(course.still[name].all())
+
+
+def _inside(path: str, group: tuple[str, ...]) -> bool:
+    return any(path == member or path.startswith(member + ".") for member in group)
