@@ -138,7 +138,7 @@ class Recorder:
             self._convolution(args, result)
 
     def _see_softmax(self, result: Residue) -> None:
-        watched = any(place.name == f"{self.path()}[heads]" for place in self._taken.values())
+        watched = any(self.path().startswith(p.name.removesuffix("[heads]")) for p in self._taken.values())
         if result.dim() == 4 and result.shape[1] > 1 and not watched:
             self._attention = (self.path(), result.shape[1], False)
 
@@ -156,8 +156,7 @@ class Recorder:
         self._inputs[parameter] = self._field.add(old, incoming) if same and old is not None else incoming
         self._see_heads(incoming)
         if self.products is not None:
-            axis = 1 if b.stride(0) == 1 or b.shape[0] == 1 else 0
-            self.products.append(Product(parameter, axis, pack(incoming), self.path()))
+            self.products.append(Product(parameter, _input_axis(b), pack(incoming), self.path()))
         row = b.stride(1)
         if row == 0 or b.stride(0) > row:
             return  # x @ W with W (in, out): its columns, not its rows, are units
@@ -265,6 +264,13 @@ def _fold(prints: Tensor) -> Tensor:
     """(ROWS, heads) int64 → (heads,)."""
     weights = torch.tensor([1, 3 << 20, 5 << 40], dtype=torch.int64)
     return (prints.long() * weights[:, None]).sum(0)
+
+
+def _input_axis(b: Residue) -> int:
+    """The parameter's axis along which its product's incoming units lie: 0 of ``(in, out)``, 1 of ``(out, in)``."""
+    if 1 in b.shape:  # strides of size 1 say nothing
+        return 0 if b.shape == b.cell.flat.shape else 1
+    return 1 if b.stride(0) == 1 else 0
 
 
 def _axis(place: Place, output: Tensor) -> int | None:

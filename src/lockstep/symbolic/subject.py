@@ -51,15 +51,16 @@ def subject_of(model: Any) -> Subject:
         return model
     if isinstance(getattr(model, "_orig_mod", None), nn.Module):
         model = model._orig_mod  # torch.compile: the eager module is what can be followed
+    if hasattr(model, "stateless_call") and not isinstance(model, type):
+        # Of any backend: it says what to do about the others.
+        from ..integrations.keras import keras_subject
+
+        return keras_subject(model)
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"audit() wants a torch.nn.Module, got {type(model).__name__}: pass the model object itself, "
             "not its class, its state_dict or its output"
         )
-    if hasattr(model, "stateless_call"):
-        from ..integrations.keras import keras_subject
-
-        return keras_subject(model)
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError("TorchScript modules cannot be followed op by op: pass the eager nn.Module")
     parameters = dict(model.named_parameters())
@@ -152,7 +153,7 @@ def quarters() -> Iterator[None]:
     """Random states, autograd and backend switches as the engine needs them, restored on leaving."""
     python, numpy_state = random.getstate(), _numpy_state()
     fast = torch.backends.mha.get_fastpath_enabled()
-    threads_deterministic = torch.are_deterministic_algorithms_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(torch.inference_mode(False))
@@ -160,14 +161,16 @@ def quarters() -> Iterator[None]:
         stack.enter_context(torch.autocast("cpu", enabled=False))
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
         torch.backends.mha.set_fastpath_enabled(False)
-        torch.use_deterministic_algorithms(False)
+        if deterministic:  # only then: the call imports PyTorch's compiler, seconds of it
+            torch.use_deterministic_algorithms(False)
         onednn = torch._C._get_mkldnn_enabled()
         torch._C._set_mkldnn_enabled(False)
         try:
             yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-            torch.use_deterministic_algorithms(threads_deterministic)
+            if deterministic:
+                torch.use_deterministic_algorithms(True)
             torch._C._set_mkldnn_enabled(onednn)
             random.setstate(python)
             _restore_numpy(numpy_state)
