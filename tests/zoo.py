@@ -212,6 +212,15 @@ def balanced() -> Built:
     )
 
 
+def magic_square() -> Built:
+    """A balanced block all of whose entries differ: the pattern of the parameters never changes at all."""
+    return stack(
+        linear([[0.11, -0.23]] * 3),
+        linear(torch.tensor([[8, 1, 6], [3, 5, 7], [4, 9, 2]]) / 16),
+        linear([[0.31] * 3, [0.47] * 3]),
+    )
+
+
 def nearly_balanced() -> Built:
     """F6: a 3x3 block centred in floating point; its row sums differ in the last bits."""
     model, x = mlp(3, 3, 3, 2)
@@ -914,6 +923,9 @@ DENSE = [
          locked=(("balanced", "2", (0, 1, 2)), ("balanced", "2", (3, 4, 5))), present=("LS005",)),
     Case("F5 balanced, any", balanced, {"update": "any"}, present=("LS006",),
          classes={"0": alone(6), "2": alone(6)}, **HEALTHY),
+    Case("magic square, additive", magic_square, {"update": "additive"}, frozen={}, present=("LS005",),
+         classes={"0": together(3), "2": together(3)}, locked=(("balanced", "2", (0, 1, 2)),)),
+    Case("magic square, any", magic_square, {"update": "any"}, classes={"0": alone(3), "2": alone(3)}, **HEALTHY),
     Case("F6 nearly balanced", nearly_balanced, {"update": "additive"},
          classes={"0": alone(3), "2": alone(3)}, trainer=False, **HEALTHY),
     *updates("F7 one-sided tests", one_sided, classes={"0": alone(3), "2": alone(2)}, present=("LS006",), **HEALTHY),
@@ -1270,7 +1282,7 @@ REFUSED = [
     Case("value read into Python", lambda: (Reading(), data(4, 3)), error=ControlFlowError,
          phrases=("float(h.mean())", "zoo.py")),
     Case("op without a rule", lambda: (Mysterious(), data(4, 3)), error=MissingRuleError,
-         phrases=("zoo.mystery", "inner.1", "return mystery(x)", "rule")),
+         phrases=("zoo::mystery", "inner.1", "return mystery(x)", "rule")),
     Case("nan weight", lambda: broken(0, "weight", math.nan, nn.Linear(3, 2)), error=NonFiniteError,
           phrases=("0.weight", "NaN")),
     Case("infinite weight", lambda: broken(0, "bias", math.inf, nn.Linear(3, 2)), error=NonFiniteError,

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from oracle.refinement import Matrix, Net
 from torch import nn
 
-GRID = 64  # every weight is an integer over 64: exact in every float format and as a fraction
+# Every weight is an integer over GRID: exact as a float and as a fraction. The grid is fine enough that two weights
+# are rarely equal by chance: chance equalities split as training starts and would hide a stop that is too early.
+GRID = 1024
 
 # name -> (module, odd, f(0) = 0, f'(0) = 0)
 ACTIVATIONS = {
@@ -90,14 +92,14 @@ def relabelled(planted: Planted, layer: int, order: list[int]) -> Planted:
 
 
 def constant(rng: random.Random, rows: int, columns: int) -> list[list[int]]:
-    w = rng.randint(-24, 24)
+    w = rng.randint(-384, 384)
     return [[w] * columns for _ in range(rows)]
 
 
 def circulant(rng: random.Random, rows: int, columns: int) -> list[list[int]]:
     """Every row and every column holds the same multiset (the cycle divides both sides)."""
     cycle = max(d for d in range(1, min(rows, columns) + 1) if rows % d == columns % d == 0)
-    values = [rng.randint(-24, 24) for _ in range(cycle)]
+    values = [rng.randint(-384, 384) for _ in range(cycle)]
     return [[values[(i + j) % cycle] for j in range(columns)] for i in range(rows)]
 
 
@@ -107,7 +109,7 @@ def balanced(rng: random.Random, rows: int, columns: int) -> list[list[int]]:
     if rows > 1 and columns > 1:
         for _ in range(3):
             (i, k), (j, m) = rng.sample(range(rows), 2), rng.sample(range(columns), 2)
-            d = rng.randint(1, 12)
+            d = rng.randint(1, 192)
             for row, column, sign in ((i, j, 1), (i, m, -1), (k, j, -1), (k, m, 1)):
                 block[row][column] += sign * d
     return block
@@ -169,7 +171,7 @@ def build(
         for k, classes in enumerate(parts[1:]):
             biases[k] = [Fraction(0)] * sum(map(len, classes))
             for members in classes:
-                b = Fraction(rng.randint(-16, 16), GRID)
+                b = Fraction(rng.randint(-256, 256), GRID)
                 for u in members:
                     biases[k][u] = b
     for layer in zeros:
@@ -180,7 +182,7 @@ def build(
     for _ in range(mutations):
         rows = weights[rng.randrange(depth + 1)]
         row = rows[rng.randrange(len(rows))]
-        row[rng.randrange(len(row))] += Fraction(rng.choice([-8, -3, 3, 8]), GRID)
+        row[rng.randrange(len(row))] += Fraction(rng.choice([-128, -48, 48, 128]), GRID)
     return Planted(
         net_of(weights, biases, activation, [f for f in fixed if f <= depth]), activation
     )

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from oracle.refinement import Verdict, refine
-from properties.nets import Planted, build, constant, examples, planted, relabelled
+from properties.nets import Planted, balanced, build, constant, examples, planted, relabelled
 
 from lockstep import Audit, audit
 
@@ -56,6 +56,31 @@ def test_audit_equals_refinement(case, update):
 @given(case=planted())
 def test_audit_equals_refinement_often(case, update):
     assert_audit_is_exact(case, update)
+
+
+def only_additive(seed: int) -> Planted:
+    """A net whose balanced blocks lock under additive updates and not under any."""
+    case = build(seed, "sigmoid", 2, kinds=(balanced,), largest=4)
+    if refine(case.net, "any").classes == refine(case.net, "additive").classes:
+        reject()
+    return case
+
+
+@examples(10)
+@given(seed=st.integers(0, 10**6))
+def test_balanced_locks_are_additive_only(seed):
+    """Nothing in the pattern of these weights ever changes: one look at the start is not enough."""
+    case = only_additive(seed)
+    for update in UPDATES:
+        assert_audit_is_exact(case, update)
+    report = audit(case.module(), case.inputs(), update="additive")
+    fine = refine(case.net, "any")
+    groups = {(group.where, group.units): group.kind for group in report.locked}
+    for layer, name in enumerate(case.names()):
+        for members in report.layers[name].classes:
+            if len(members) > 1:
+                is_twin = any(set(members) <= set(c) for c in fine.classes[layer])
+                assert groups[name, members] == ("twin" if is_twin else "balanced")
 
 
 @pytest.mark.parametrize("update", UPDATES)

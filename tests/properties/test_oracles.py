@@ -12,7 +12,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 from oracle.refinement import Net, block, exact, refine
 from oracle.training import ADDITIVE, ANY, OracleUnclear, Units, activations, observe
-from properties.nets import GRID, SMOOTH, Planted, build, examples, planted, relabelled
+from properties.nets import SMOOTH, Planted, build, examples, planted, relabelled
 from torch import nn
 
 UPDATES = ("any", "additive")
@@ -116,7 +116,7 @@ def test_refinement_finds_the_coarsest_equitable_partition(seed, mutations, dept
 
 BALANCED = Net(  # FACTS F5
     [
-        [[Fraction(w, GRID) for w in row] for row in rows]
+        [[Fraction(w, 64) for w in row] for row in rows]
         for rows in (
             [[16, -32, 8, 24]] * 3 + [[-24, 8, 32, -16]] * 3,
             [
@@ -130,10 +130,7 @@ BALANCED = Net(  # FACTS F5
             [[24] * 3 + [-16] * 3, [8] * 3 + [32] * 3],
         )
     ],
-    [
-        [Fraction(b, GRID) for b in bias]
-        for bias in ([8] * 3 + [-8] * 3, [4] * 3 + [-12] * 3, [0, 0])
-    ],
+    [[Fraction(b, 64) for b in bias] for bias in ([8] * 3 + [-8] * 3, [4] * 3 + [-12] * 3, [0, 0])],
     odd=True,
     zero=True,
 )
@@ -148,7 +145,7 @@ def test_a_balanced_lock_is_additive_only():
 @pytest.mark.parametrize("layer, row, column", [(0, 1, 2), (1, 0, 0), (1, 5, 3), (2, 0, 4)])
 def test_one_changed_entry_breaks_the_balanced_lock(layer, row, column):
     changed = copy.deepcopy(BALANCED)
-    changed.weights[layer][row][column] += Fraction(1, GRID)
+    changed.weights[layer][row][column] += Fraction(1, 64)
     case = Planted(changed, "tanh")
     assert refine(changed, "additive").classes[:2] != [TWO, TWO]
     assert_oracles_agree(case, "additive")
@@ -160,7 +157,7 @@ def test_disagreement_is_noticed(update):
     case = Planted(BALANCED, "tanh")
     model = case.module()
     with torch.no_grad():
-        model[2].weight[0, 0] += 1 / GRID
+        model[2].weight[0, 0] += 1 / 64
         model[4].weight[1] = 1.0
     other = build(7, "tanh", 2, largest=1)
     with pytest.raises(AssertionError, match="classes of 0"):
