@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import decomposition_table
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
@@ -56,6 +57,11 @@ class Engine(TorchDispatchMode):
         self.name = ""
         self.backward = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; PyTorch's guard against it would import the compiler, seconds of it."""
+        return False
+
     def __enter__(self) -> Engine:
         running.append(self)
         super().__enter__()
@@ -78,6 +84,8 @@ class Engine(TorchDispatchMode):
         guests = [x for x in flat if isinstance(x, Residue)]
         if name in NOISE and _draws_floats(func, args, kwargs, flat):
             return self._noise(func, name, inplace, args, kwargs)
+        if torch.Tag.inplace_view in func.tags and guests:
+            return self._reshape(func, name, args, kwargs)
         if all(g.known for g in guests):
             return self._native(func, name, flat, spec, guests)
         if self.track_reads:
@@ -180,6 +188,18 @@ class Engine(TorchDispatchMode):
             return out
 
         return tree_map(wrap, result)
+
+    def _reshape(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """``transpose_`` and its kin: the same storage seen another way, under the same Python object."""
+        target = args[0]
+        if name in REFUSED or not isinstance(target, Residue):
+            self._placeholder(func, name, args, kwargs)
+            raise self.missing_error()
+        view = _functional(func, name)(target.inner, *args[1:], **kwargs)
+        with no_dispatch():
+            func(*args, **kwargs)  # sizes and strides that autograd and the user see
+        target._view, target._version_seen = view, target.cell.version
+        return target
 
     # -- 4 rules --------------------------------------------------------------------------------
 
