@@ -131,6 +131,8 @@ class Engine(TorchDispatchMode):
         args, kwargs = tree_unflatten(plain, spec)
         with torch.no_grad():
             result = func(*args, **kwargs)
+        if name == "_efficientzerotensor":  # forward-mode derivatives: zeros without storage, which no kernel may read
+            result = torch.zeros(result.shape, dtype=result.dtype)
         if name in ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"):
             tree_map(lambda t: t.zero_() if isinstance(t, Tensor) else t, result)
         owners = {_storage(g.inner): g for g in guests}
@@ -173,7 +175,7 @@ class Engine(TorchDispatchMode):
             for v, x in zip(views, flat, strict=True)
             if isinstance(v, Tensor) and v.is_floating_point()
         )
-        degree = max(g.cell.degree for g in guests)
+        degree = max(g.degree for g in guests)
 
         def wrap(t: Any) -> Any:
             if not isinstance(t, Tensor):
@@ -224,7 +226,7 @@ class Engine(TorchDispatchMode):
                 "softmax: apply the mask right before the softmax"
             )
         inner_args, inner_kwargs = tree_unflatten(plain, spec)
-        degrees = [x.cell.degree for x in flat if isinstance(x, Residue) and not x.known]
+        degrees = [x.degree for x in flat if isinstance(x, Residue) and not x.known]
         degree = {"max": max, "sum": sum, "one": lambda _: 1}[rule.degree](degrees or [1])
         tensors = [x for x in flat if isinstance(x, Tensor)]
         dtype = rule.gives or kwargs.get("dtype") or _result_dtype(func, args, kwargs, tensors)
@@ -354,7 +356,7 @@ class Engine(TorchDispatchMode):
             values = self.residues(source)
             target.cell.infinite = target.cell.infinite or self._last_infinite
             if isinstance(source, Residue):
-                target.cell.degree = max(target.cell.degree, source.cell.degree)
+                target.raise_degree(source.degree)
         else:
             values = self.field.integer(source.long()) if isinstance(source, Tensor) else source
         target.inner.copy_(values)

@@ -30,6 +30,7 @@ class Outer(Cell):
         self._flat: Tensor | None = None
         self.known, self.degree, self.parameter = False, degree, None
         self.infinite, self.version, self.read, self.all_read = False, 0, None, False
+        self.degrees = {}
 
     @property
     def flat(self) -> Tensor:  # type: ignore[override]

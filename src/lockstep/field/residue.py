@@ -7,7 +7,8 @@ unchanged.
 Storage is shared as in PyTorch: a :class:`Cell` is one storage, residue tensors are strided views of
 it. A cell starts *known* when it holds true floats (constants made inside ``forward``, buffers): ops among
 known values are PyTorch's own, and user code may branch on them. Writing a residue into a known cell
-*promotes* it, and all its views with it. Entries may be plus or minus infinity (masks); ``cell.infinite``.
+*promotes* it, and all its views with it. Entries may be plus or minus infinity (masks), ``cell.infinite``; or whole numbers whatever the dtype
+(Bernoulli's 0 and 1, a predicate as float), ``cell.whole``: comparing those with a constant has no plain answer.
 """
 
 from __future__ import annotations
@@ -22,22 +23,28 @@ from .arithmetic import Field
 from .running import active
 
 
+Place = tuple[tuple[int, ...], tuple[int, ...], int]
+
+
 class Cell:
     """One storage. ``flat`` is any tensor on it; ``parameter`` names the model parameter it holds.
 
-    ``all_read``, or else the boolean storage ``read``, says which entries of a parameter an op has read.
+    ``degree`` bounds the syntactic degree of all entries, ``degrees`` that of views overwritten on their own (the
+    gates of an RNN share a storage). ``all_read``, or else the boolean storage ``read``, says which entries of a parameter an op has read.
     """
 
-    __slots__ = ("all_read", "degree", "flat", "infinite", "known", "parameter", "read", "version")
+    __slots__ = ("all_read", "degree", "degrees", "flat", "infinite", "known", "parameter", "read", "version")
 
     def __init__(
         self, flat: Tensor, *, known: bool, degree: int = 1, parameter: str | None = None
     ) -> None:
         self.flat, self.known, self.degree, self.parameter = flat, known, degree, parameter
         self.infinite = False
+        self.whole = False
         self.version = 0
         self.read: Tensor | None = None
         self.all_read = False
+        self.degrees: dict[Place, int] = {}
 
     def promote(self, field: Field) -> None:
         """Turn true floats into residues; every view of this cell follows."""
@@ -48,6 +55,19 @@ class Cell:
         self.flat, self.infinite = embed_constant(field, whole)
         self.known = False
         self.version += 1
+
+
+def _disjoint(a: Place, b: Place) -> bool:
+    """Whether two blocks of columns of one matrix share no entry; False also when it is not that simple."""
+    if a[:2] != b[:2]:
+        return False
+    sizes = [(n, s) for n, s in zip(a[0], a[1], strict=True) if n > 1]
+    if len(sizes) != 2 or sizes[1][1] != 1:
+        return False
+    (rows, row), (columns, _) = sizes
+    gap = abs(a[2] - b[2])
+    apart = [(k, gap - k * row) for k in (gap // row, gap // row + 1)]
+    return all(k >= rows or abs(rest) >= columns for k, rest in apart)
 
 
 FAR_BELOW = -9999.0
@@ -108,6 +128,27 @@ class Residue(torch.Tensor):
     @property
     def known(self) -> bool:
         return self.cell.known
+
+    @property
+    def degree(self) -> int:
+        """A bound on the syntactic degree of the entries seen by this view."""
+        return self.cell.degrees.get(self._place(), self.cell.degree) if self.cell.degrees else self.cell.degree
+
+    def raise_degree(self, degree: int) -> None:
+        """This view is overwritten by entries of ``degree``; views that overlap it hold at most that, or as before."""
+        cell = self.cell
+        if self.numel() == cell.flat.numel() and not cell.degrees:
+            cell.degree = degree
+            return
+        here = self._place()
+        cell.degrees = {
+            there: d if _disjoint(here, there) else max(d, degree) for there, d in cell.degrees.items()
+        }
+        cell.degrees[here] = degree
+        cell.degree = max(cell.degree, degree)
+
+    def _place(self) -> Place:
+        return tuple(self.shape), self.stride(), self.storage_offset()
 
     def tolist(self) -> Any:
         """Python numbers of a constant; a symbol has none, and asking for them is control flow on values."""

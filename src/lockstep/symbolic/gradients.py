@@ -34,7 +34,7 @@ class Gradient:
 
     @property
     def degree(self) -> int:
-        return self.value.cell.degree if isinstance(self.value, Residue) else 1
+        return self.value.degree if isinstance(self.value, Residue) else 1
 
     def still(self, before: Tensor | None, count: int) -> Tensor | None:
         """Flat indices of the entries in ``before`` (None: all ``count`` of them) whose gradient is 0."""

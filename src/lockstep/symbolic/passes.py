@@ -73,7 +73,7 @@ def run_pass(
                 outputs = subject.call(inputs)
             heads = _outputs(outputs, targets, example) + _residues(subject.added())
             guest.where, guest.backward = (lambda: "backward"), True
-            record.degree = max((h.cell.degree for h in heads), default=1)
+            record.degree = max((h.degree for h in heads), default=1)
             gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
     record.units = recorder.finish(dict(residues))
     record.products = recorder.products or []
@@ -173,9 +173,26 @@ def _backward(
     with paused():
         values = [torch.ones(h.shape, dtype=STORE) if has_loss else f.symbols(h.shape, generator) for h in live]
         cotangents = [symbolic(v, h.dtype) for v, h in zip(values, live, strict=True)]
+    if _reentrant(live):
+        torch.autograd.backward(live, cotangents)
+        return [leaf.grad if n in wanted else None for n, leaf in leaves.items()]
     found = torch.autograd.grad(live, [leaves[n] for n in wanted], cotangents, allow_unused=True)
     by_name = dict(zip(wanted, found, strict=True))
     return [by_name.get(n) for n in leaves]
+
+
+def _reentrant(heads: list[Residue]) -> bool:
+    """Whether a segment is checkpointed with ``use_reentrant=True``: its parameters are reached by backward() only."""
+    waiting, seen = [h.grad_fn for h in heads], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "CheckpointFunctionBackward":
+            return True
+        seen.add(node)
+        waiting.extend(after for after, _ in node.next_functions)
+    return False
 
 
 # -- walking through inputs and outputs ---------------------------------------------------------------
