@@ -489,7 +489,7 @@ def test_configs_bring_model_and_inputs(
     target = load(config(tmp_path, **settings))
     example, note = choose(target, [])
     assert {name: tuple(value.shape) for name, value in example.items()} == shapes
-    assert "from the config" in note
+    assert "as the model declares" in note
     assert trial.run(target.model, example)
 
 

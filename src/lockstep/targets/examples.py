@@ -21,7 +21,7 @@ def choose(target: Target, given: Sequence[str]) -> tuple[Any, str]:
         return target.inputs, ""
     declared = _declared(target.model)
     if declared is not None:
-        return declared, f"no --input given: using {described(declared)}, from the config"
+        return declared, f"no --input given: using {described(declared)}, as the model declares"
     return infer.example_inputs(target.model)
 
 
