@@ -5,30 +5,39 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lockstep.errors import LockstepError
 from lockstep.explain.derive import Entry
-from lockstep.explain.guest import Loss
 from lockstep.explain.network import Dense
 from lockstep.types import Audit
 
+SAMPLES = 4
+STAY = (
+    " And the audit certifies that they stay equal: on any data, under any loss and any elementwise"
+    " optimizer."
+)
 
-def lasting(model: nn.Module, x: Any, y: Any, loss: Loss, a: Entry, b: Entry) -> str:
+
+def lasting(model: nn.Module, x: Any, a: Entry, b: Entry) -> str:
     """The end of the verdict on two equal gradients: certified, not certified, or not decided."""
     if layer_of_entry(a) is None or layer_of_entry(b) is None:
         return ""
     try:
         pipeline = importlib.import_module("lockstep.pipeline")
-        given = {"loss": loss, "targets": y} if y is not None else {}
-        audit: Audit = pipeline.audit(model, x, **given)
+        audit: Audit = pipeline.audit(model, enough(x))
     except LockstepError as error:
         return f" (The audit could not say whether they stay equal: {str(error).splitlines()[0]})"
-    except ImportError:
-        return ""
     if stays_equal(audit, a, b):
-        return " And the audit certifies that they stay equal, on any data and under any optimizer."
+        return STAY
     return " The audit does not certify that they stay equal: they may separate later."
+
+
+def enough(x: Any) -> Any:
+    """``x`` repeated to the samples that the audit wants; only its shape counts there."""
+    if isinstance(x, Tensor) and 0 < len(x) < SAMPLES:
+        return x.repeat(SAMPLES, *(1 for _ in x.shape[1:]))
+    return x
 
 
 def layer_of_entry(entry: Entry) -> Dense | None:

@@ -129,6 +129,20 @@ class History:
             "  ".join(c.rjust(n) for c, n in zip(r, sizes, strict=True)).rstrip() for r in rows
         )
 
+    def widths(self) -> str:
+        """Effective width of each layer before and after, and the least distance of two units after."""
+        lines = []
+        for layer in self.layers:
+            width = self.effective_width(layer)
+            units = self.activations(layer).shape[-1]
+            ends = f"{int(width[0])} -> {int(width[-1])}"
+            lines.append(f"layer {layer!r}: {ends} different units of {units}")
+            if units == 2:
+                gap = self.distance(layer, 0, 1)
+                ends = f"{number(float(gap[0]))} -> {number(float(gap[-1]))}"
+                lines.append(f"    largest difference of their activations: {ends}")
+        return "\n".join(lines)
+
     def entries(self) -> list[str]:
         """The first entries of each parameter."""
         found = []

@@ -128,7 +128,7 @@ def compare(
     verdict = sentence(left, right, differ)
     equal = close(torch.tensor(left.gradient), torch.tensor(right.gradient))
     if equal and certify and left.name != right.name:
-        verdict += lasting(model, x, y, loss, entries[0], entries[1])
+        verdict += lasting(model, x, entries[0], entries[1])
     return Comparison(left, right, same, differ, verdict, notes)
 
 
