@@ -31,7 +31,7 @@ from .arithmetic import STORE, Field
 from .outer import Outer, outer, pending_view, worthwhile
 from .registry import MOVES, NOISE, REFUSED, RULES, Rule
 from .residue import FAR_BELOW, Cell, Residue, embed_constant, known, symbolic
-from .running import running
+from .running import claimed, running
 
 
 class Engine(TorchDispatchMode):
@@ -137,6 +137,8 @@ class Engine(TorchDispatchMode):
             tree_map(lambda t: t.zero_() if isinstance(t, Tensor) else t, result)
         owners = {_storage(g.inner): g for g in guests}
         sources = {_storage(x): x for x in flat if isinstance(x, Tensor) and not isinstance(x, Residue)}
+        if name == "lift_fresh":  # torch.tensor(0.0): made just now, and perhaps summed into
+            sources = {}
 
         def wrap(t: Any) -> Any:
             if not isinstance(t, Tensor):
@@ -176,6 +178,7 @@ class Engine(TorchDispatchMode):
             if isinstance(v, Tensor) and v.is_floating_point()
         )
         degree = max(g.degree for g in guests)
+        whole = all(g.cell.whole for g in guests)
 
         def wrap(t: Any) -> Any:
             if not isinstance(t, Tensor):
@@ -186,7 +189,7 @@ class Engine(TorchDispatchMode):
             if t.dtype is not STORE:
                 return t  # batch sizes of packed sequences, lengths
             out = symbolic(t, dtype, degree)
-            out.cell.infinite = infinite
+            out.cell.infinite, out.cell.whole = infinite, whole
             return out
 
         return tree_map(wrap, result)
@@ -235,6 +238,7 @@ class Engine(TorchDispatchMode):
         self.operands = {id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)}
         self.infinite = infinite = infinite or (far and rule.infinite)
         self.name = name
+        whole = name == "_to_copy" and not claimed(plain[0]).is_floating_point
         result = self._ruled(func, rule, name, (inner_args, inner_kwargs), (args, kwargs))
         owned = {_storage(x) for x in plain if isinstance(x, Tensor)}
 
@@ -246,6 +250,7 @@ class Engine(TorchDispatchMode):
                 t = t.clone(memory_format=torch.contiguous_format)
             out = symbolic(t, dtype, degree)
             out.cell.infinite = infinite and bool(torch.isinf(t).any())
+            out.cell.whole = whole
             return out
 
         wrapped = tree_map(wrap, result)

@@ -9,6 +9,8 @@ it. A cell starts *known* when it holds true floats (constants made inside ``for
 known values are PyTorch's own, and user code may branch on them. Writing a residue into a known cell
 *promotes* it, and all its views with it. Entries may be plus or minus infinity (masks), ``cell.infinite``; or whole numbers whatever the dtype
 (Bernoulli's 0 and 1, a predicate as float), ``cell.whole``: comparing those with a constant has no plain answer.
+``cell.whole``: they are whole numbers whatever the dtype (Bernoulli's 0 and 1, a predicate as float), so that
+comparing one with a constant has no plain answer.
 """
 
 from __future__ import annotations
@@ -33,13 +35,15 @@ class Cell:
     gates of an RNN share a storage). ``all_read``, or else the boolean storage ``read``, says which entries of a parameter an op has read.
     """
 
-    __slots__ = ("all_read", "degree", "degrees", "flat", "infinite", "known", "parameter", "read", "version")
+    __slots__ = (
+        "all_read", "degree", "degrees", "flat", "infinite", "known", "parameter", "read", "version", "whole",
+    )  # fmt: skip
 
     def __init__(
         self, flat: Tensor, *, known: bool, degree: int = 1, parameter: str | None = None
     ) -> None:
         self.flat, self.known, self.degree, self.parameter = flat, known, degree, parameter
-        self.infinite = False
+        self.infinite = self.whole = False
         self.whole = False
         self.version = 0
         self.read: Tensor | None = None

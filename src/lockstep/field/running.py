@@ -27,9 +27,13 @@ def active() -> Engine:
 
 
 def claimed(x: Tensor) -> torch.dtype:
-    """The dtype that an operand of the rule at work claims: bool for predicates, integers for rounded values."""
+    """The dtype that an operand of the rule at work claims: bool for predicates, integers for whole numbers."""
     given = active().operands.get(id(x))
-    return x.dtype if given is None else given.dtype
+    if given is None:
+        return x.dtype
+    cell = getattr(given, "cell", None)
+    whole = cell is not None and cell.whole and given.dtype.is_floating_point
+    return torch.int64 if whole else given.dtype
 
 
 def constant(x: Tensor) -> Tensor | None:

@@ -18,6 +18,13 @@ def _like(engine: Any, func: Any, x: Tensor, *_: Any, dtype: torch.dtype | None 
     return engine.fresh(x.shape, dtype or x.dtype)
 
 
+def _bernoulli(engine: Any, func: Any, x: Tensor, *more: Any, **named: Any) -> Any:
+    """Each element a symbol for 0 or 1, so that ``mask.bool()`` depends on it."""
+    drawn = _like(engine, func, x, *more, **named)
+    drawn.cell.whole = True
+    return drawn
+
+
 def _sized(engine: Any, func: Any, size: Any, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
     return engine.fresh(size, dtype or torch.get_default_dtype())
 
@@ -51,7 +58,8 @@ def _rrelu(
     return torch.mul(x, factor)
 
 
-for _name in ("bernoulli", "uniform", "exponential", "cauchy", "log_normal", "geometric", "random"):
+NOISE["bernoulli"] = _bernoulli
+for _name in ("uniform", "exponential", "cauchy", "log_normal", "geometric", "random"):
     NOISE[_name] = _like
 for _name in ("rand_like", "randn_like", "poisson", "binomial", "_standard_gamma", "_sample_dirichlet"):
     NOISE[_name] = _like
