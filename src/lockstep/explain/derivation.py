@@ -112,6 +112,8 @@ class Derivation:
         """The gradient, its reduction over the batch, and the update in two lines."""
         count = self.product.numel()
         over = f"{self.reduction} of {count} samples" if count > 1 else "one sample"
+        if self.product.dim() > 1:
+            over = f"{self.reduction} of {len(self.product)} samples, summed over positions"
         if self.reduction == "as given":
             over = f"sum of {count} values" if count > 1 else "the whole batch"
         sign = "-" if self.gradient >= 0 else "+"

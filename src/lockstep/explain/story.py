@@ -46,6 +46,8 @@ class Outcome:
 
     def __str__(self) -> str:
         lines = [f"before: {row(self.history, 0)}", f"after:  {row(self.history, -1)}"]
+        same = ["yes" if flag else "no" for flag in (self.equal_before, self.equal_after)]
+        lines.append(f"w1 = w3 and w2 = w4, bit for bit: before {same[0]}, after {same[1]}")
         lines.append(f"largest difference of the two units' activations: {number(self.distance)}")
         return "\n".join([*lines, self.verdict, self.certificate])
 
@@ -65,12 +67,25 @@ def outcome(
     net, (x, y) = start(kind, activation, bias=bias), coffee()
     verdict = compare(net, x, y, functional.binary_cross_entropy, "w1", "w3", certify=False).verdict
     certificate = certified(net, x)
-    optimizer = functools.partial(torch.optim.Adam, lr=0.05)
-    loss = functional.binary_cross_entropy
-    history = train(net, x, y, loss=loss, optimizer=optimizer, steps=steps, progress=False)
+    history = trained(net, steps)
     before, after = (equal_rows(history, at) for at in (0, -1))
     distance = float(history.distance("0", 0, 1)[-1])
     return Outcome(kind, activation, bias, before, after, distance, verdict, certificate, history)
+
+
+def trained(net: nn.Module, steps: int, *, record_every: int | None = None) -> History:
+    """The coffee data, cross-entropy, Adam with lr 0.05, the whole batch."""
+    x, y = coffee()
+    return train(
+        net,
+        x,
+        y,
+        loss=functional.binary_cross_entropy,
+        optimizer=functools.partial(torch.optim.Adam, lr=0.05),
+        steps=steps,
+        record_every=record_every,
+        progress=False,
+    )
 
 
 def certified(net: nn.Module, x: torch.Tensor) -> str:
@@ -123,13 +138,19 @@ MORAL = (
 )
 
 
+def separation(kind: str, activation: str, bias: bool, steps: int) -> float:
+    """Largest difference of the two hidden units' activations after training."""
+    history = trained(start(kind, activation, bias=bias), steps, record_every=steps)
+    return float(history.distance("0", 0, 1)[-1])
+
+
 def grid(steps: int) -> list[str]:
     """Distance between the two units after training, activation by activation."""
     lines = ["Largest difference of the two units' activations after training:", ""]
     lines.append("   " + "activation".ljust(20) + "".join(kind.rjust(16) for kind in STARTS))
     for activation in ACTIVATIONS:
         for bias in (True, False):
-            cells = [outcome(kind, activation, bias=bias, steps=steps).distance for kind in STARTS]
+            cells = [separation(kind, activation, bias, steps) for kind in STARTS]
             name = f"{activation}, {'with' if bias else 'no'} bias"
             lines.append("   " + name.ljust(20) + "".join(number(cell).rjust(16) for cell in cells))
     return lines
