@@ -7,10 +7,9 @@ unchanged.
 Storage is shared as in PyTorch: a :class:`Cell` is one storage, residue tensors are strided views of
 it. A cell starts *known* when it holds true floats (constants made inside ``forward``, buffers): ops among
 known values are PyTorch's own, and user code may branch on them. Writing a residue into a known cell
-*promotes* it, and all its views with it. Entries may be plus or minus infinity (masks), ``cell.infinite``; or whole numbers whatever the dtype
-(Bernoulli's 0 and 1, a predicate as float), ``cell.whole``: comparing those with a constant has no plain answer.
-``cell.whole``: they are whole numbers whatever the dtype (Bernoulli's 0 and 1, a predicate as float), so that
-comparing one with a constant has no plain answer.
+*promotes* it, and all its views with it. Entries may be plus or minus infinity (masks), ``cell.infinite``; or whole
+numbers whatever the dtype (Bernoulli's 0 and 1, a predicate as float), ``cell.whole``: comparing those with a
+constant has no plain answer.
 """
 
 from __future__ import annotations
