@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from lockstep.errors import CertificateError, LockstepError, UndecidedError, UsageError
+from lockstep.explain.commands import app as explain_app
 from lockstep.report import selection
 from lockstep.report.progress import Shown
 from lockstep.report.rules import required, rules
@@ -56,6 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(explain_app)  # why, train, story
 
 TargetArgument = Annotated[
     str,
@@ -82,7 +84,7 @@ ModeOption = Annotated[
 
 
 def main() -> None:
-    """Run the command; the entry point of ``python -m lockstep.cli``."""
+    """Run the command; the entry point of ``python -m lockstep``."""
     app()
 
 
