@@ -31,6 +31,12 @@ def equal(f: Field, a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((residues(f, a) == residues(f, b)).all())
 
 
+@rule("_has_same_storage_numel", infinite=True)
+def same_storage(f: Field, a: Tensor, b: Tensor) -> bool:
+    """Asked by forward-mode derivatives; not about values."""
+    return a.untyped_storage().nbytes() // a.element_size() == b.untyped_storage().nbytes() // b.element_size()
+
+
 @rule(
     *("nonzero", "nonzero_numpy", "nonzero_static", "_unique", "_unique2", "unique_dim", "unique_consecutive"),
     *("bincount", "histc", "_histogramdd_bin_edges", "mode", "bucketize", "searchsorted", "multinomial"),

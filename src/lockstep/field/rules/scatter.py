@@ -57,6 +57,15 @@ def index_put(
     return f.reduce(_put(x.double(), indices, value.double(), True))
 
 
+@rule("masked_scatter_backward")
+def masked_scatter_backward(f: Field, grad: Tensor, mask: Tensor, sizes: list[int]) -> Tensor:
+    """The source is used up from its start."""
+    used = grad.masked_select(mask)
+    out = torch.zeros(int(torch.Size(sizes).numel()))
+    out[: used.numel()] = used
+    return out.view(sizes)
+
+
 @rule("put")
 def put(f: Field, x: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """Indices into the flattened tensor."""
