@@ -78,7 +78,7 @@ def audit(
         stricter = _stricter(train, plan, trace)
         result: Verdict = verdict(subject, where, trace, names, stricter)
         explain = _explainer(subject, where, trace)
-        because = _because(result, explain)
+        because = _because(result, explain, trace.first.unseen)
         findings = _findings(result, because, copies)
         if trace.noisy:
             quiet: Verdict = verdict(subject, where, train(plan, quiet=True), names)
@@ -126,11 +126,14 @@ def _explainer(subject: Subject, where: list[Place], trace: Trace) -> Explainer:
     )
 
 
-def _because(result: Verdict, explain: Explainer) -> dict[str, str]:
-    """For each layer with forward twins, the sentence about the first pair that separates."""
+def _because(result: Verdict, explain: Explainer, unseen: frozenset[str]) -> dict[str, str]:
+    """For each layer with forward twins, the sentence about the first pair that separates.
+
+    Equal gains or biases (``unseen`` layers) are no forward twins.
+    """
     out = {}
     for name, layer in result.layers.items():
-        for twins in find.forward_twins(layer):
+        for twins in find.forward_twins(layer) if name not in unseen else ():
             final = {u: c for c in layer.classes for u in c}
             other = next(u for u in twins if final[u] != final[twins[0]])
             out.setdefault(name, explain(name, twins[0], other))

@@ -18,8 +18,8 @@ from ..field.dispatch import engine, paused, read_mask
 from ..field.residue import Residue, known, symbolic
 from .gradients import Gradient
 from .places import Place
-from .records import Pass
 from .recorder import Recorder
+from .records import Pass
 from .subject import Subject
 
 Loss = Callable[..., Any]
@@ -76,7 +76,7 @@ def run_pass(
             record.degree = max((h.degree for h in heads), default=1)
             gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
     record.units = recorder.finish(dict(residues))
-    record.products = recorder.products or []
+    record.products, record.unseen = recorder.products or [], frozenset(recorder.unseen)
     record.noisy = tuple(guest.noisy)
     for (name, leaf), g in zip(leaves.items(), gradients, strict=True):
         record.gradients[name] = gradient = Gradient(g, f)

@@ -15,17 +15,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 from ..field.dispatch import Engine, paused
 from ..field.residue import Residue
+from .attention import Heads
 from .places import Place
-from .records import ROWS, Product, fingerprint, join, pack, slices_print
+from .records import ROWS, Product, fingerprint, pack, slices_print
 
 PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "linear": (0, 1)}
 
 
 class Recorder:
-    """One forward pass. ``finish(parameters)`` returns layer → (U,) fingerprints."""
+    """One forward pass. ``finish(parameters)`` returns layer → (U,) fingerprints.
+
+    ``unseen`` are then the layers known by the entries of elementwise parameters alone (gains, biases): equal
+    gains do not make equal units.
+    """
 
     def __init__(
         self, engine: Engine, modules: Mapping[str, nn.Module], places: list[Place], keep_products: bool
@@ -43,8 +47,9 @@ class Recorder:
             path: m for path, m in modules.items() if isinstance(m, nn.RNNBase)
         }
         self._stack: list[str] = []
-        self._attention: tuple[str, int, bool] | None = None
-        self.heads: dict[str, int] = {}
+        self._heads = Heads(modules)
+        self._multiplied: set[str] = set()
+        self.unseen: set[str] = set()
         self.products: list[Product] | None = [] if keep_products else None
         self.called: set[str] = set()
 
@@ -77,6 +82,7 @@ class Recorder:
     def _leave(self, module: nn.Module, _args: Any, output: Any) -> None:
         path = self._stack.pop() if self._stack else ""
         self.called.add(path)
+        self._heads.leave(path)
         first = output[0] if isinstance(output, (tuple, list)) and output else output
         if not isinstance(first, Residue):
             return
@@ -124,10 +130,12 @@ class Recorder:
 
     def _product(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         if name in ("_softmax", "_safe_softmax", "softmax") and isinstance(result, Residue):
-            self._see_softmax(result)
-        elif name in ("bmm", "baddbmm") and self._attention is not None:
-            path, heads, _ = self._attention
-            self._attention = (path, heads, True)
+            self._see_softmax(args, result)
+        elif name in ("bmm", "baddbmm") and isinstance(result, Residue):
+            a, b = args[PRODUCTS[name][0]], args[PRODUCTS[name][1]]
+            self._heads.product(tuple(a.shape), tuple(b.shape), lambda: self._total(result))
+        if name in PRODUCTS or name == "_grouped_mm":
+            self._multiplied.update(x.cell.parameter for x in args if isinstance(x, Residue) and x.cell.parameter)
         if name in PRODUCTS:
             a, b = (args[i] for i in PRODUCTS[name])
             if isinstance(b, Residue) and b.cell.parameter and b.dim() == 2:
@@ -137,10 +145,14 @@ class Recorder:
         elif name == "convolution":
             self._convolution(args, result)
 
-    def _see_softmax(self, result: Residue) -> None:
+    def _see_softmax(self, args: tuple[Any, ...], result: Residue) -> None:
         watched = any(self.path().startswith(p.name.removesuffix("[heads]")) for p in self._taken.values())
-        if result.dim() == 4 and result.shape[1] > 1 and not watched:
-            self._attention = (self.path(), result.shape[1], False)
+        if not watched:
+            self._heads.softmax(self.path(), tuple(result.shape), args[1])
+
+    def _total(self, x: Residue) -> float:
+        """The sum of all entries, exact: equal for two tensors that hold the same entries in any order."""
+        return float(self._engine.residues(x).sum(dtype=torch.float64))
 
     def _matrix(self, a: Any, b: Residue, result: Residue) -> None:
         """a (S, I) @ b (I, O), ``b`` a view of a parameter."""
@@ -154,7 +166,8 @@ class Recorder:
         old = self._inputs.get(parameter)
         same = old is not None and old.shape == incoming.shape
         self._inputs[parameter] = self._field.add(old, incoming) if same and old is not None else incoming
-        self._see_heads(incoming)
+        if self._heads.waiting:
+            self._heads.takes_in(self.path(), incoming.shape[1], self._total(a), incoming)
         if self.products is not None:
             self.products.append(Product(parameter, _input_axis(b), pack(incoming), self.path()))
         row = b.stride(1)
@@ -167,24 +180,14 @@ class Recorder:
         self._counts[count] = self._counts.get(count, 0) + 1
         rows[:, start : start + b.shape[1]] = self._field.add(rows[:, start : start + b.shape[1]], prints)
 
-    def _see_heads(self, incoming: Tensor) -> None:
-        """The first product with a parameter after softmax and values takes the heads' outputs in."""
-        if self._attention is None or not self._attention[2]:
-            return
-        path, heads, _ = self._attention
-        self._attention = None
-        if incoming.shape[1] % heads == 0 and incoming.shape[1] > heads:
-            name = f"{path}[heads]" if path else "[heads]"
-            self.heads[name] = heads
-            joined = join(incoming, heads)
-            old = self._prints.get(name)
-            self._prints[name] = joined if old is None else old * 3 + joined
-
     def _convolution(self, args: tuple[Any, ...], result: Any) -> None:
         x, w = args[0], args[1]
         if not (isinstance(w, Residue) and w.cell.parameter and isinstance(x, Residue)):
             return
         dim = -(w.dim() - 1)
+        if self._heads.waiting and args[-1] == 1:
+            incoming = fingerprint(self._field, self._engine.residues(x), dim, f"{w.cell.parameter} in")
+            self._heads.takes_in(self.path(), incoming.shape[1], self._total(x), incoming)
         if self.products is not None and args[-1] == 1:
             prints = fingerprint(self._field, self._engine.residues(x), dim, "conv in")
             self.products.append(Product(w.cell.parameter, 0 if args[6] else 1, pack(prints), self.path()))
@@ -201,15 +204,14 @@ class Recorder:
             out[place.name] = self._of(place, parameters)
             if place.source == "projection" and place.part == "v":
                 self._heads_of(place.module, out)
-        for name in self.heads:
-            if name not in out:
-                out[name] = _fold(self._prints[name])
+        for name, prints in self._heads.prints.items():
+            out.setdefault(name, _fold(prints))
         return out
 
     def _heads_of(self, module: str, out: dict[str, Tensor]) -> None:
         name = f"{module}[heads]"
-        if name in self._prints:
-            out[name] = _fold(self._prints[name])
+        if name in self._heads.prints:
+            out[name] = _fold(self._heads.prints[name])
 
     def _of(self, place: Place, parameters: dict[str, Tensor]) -> Tensor:
         if place.name in self._prints:
@@ -225,6 +227,8 @@ class Recorder:
             if rows is not None and rows.shape[1] == place.width:
                 bias = slices_print(self._field, parameters, place.slices[1:], place.width)
                 return pack(rows) * 7 + bias
+        if not any(name in self._multiplied for name, _ in place.slices):
+            self.unseen.add(place.name)
         return own
 
     def _hidden_prints(self, place: Place) -> Tensor | None:

@@ -35,7 +35,8 @@ class Pass:
     """One lane, one step.
 
     ``units``: layer → (U,) fingerprints; ``gradients`` of every parameter; ``read``: parameter → boolean entries
-    that were read (None: all); ``products`` in the order of execution (first pass only).
+    that were read (None: all); ``products`` in the order of execution (first pass only); ``unseen``: layers
+    whose units' activations did not show.
     """
 
     units: dict[str, Tensor] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class Pass:
     products: list[Product] = field(default_factory=list)
     degree: int = 1
     noisy: tuple[str, ...] = ()
+    unseen: frozenset[str] = frozenset()
 
 
 def random_rows(f: Field, count: int, key: object) -> Tensor:
