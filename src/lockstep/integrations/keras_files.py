@@ -103,6 +103,9 @@ def example_inputs(model: Any) -> Any:
         raise UsageError(
             f"the Keras model {model.name!r} declares no input shape. Give it: --input 4,16"
         )
+    structure = getattr(model, "_inputs_struct", None)
+    if isinstance(structure, dict):
+        return {name: tensors([_spec(item, model)]) for name, item in structure.items()}
     return tensors([_spec(item, model) for item in declared])
 
 

@@ -48,7 +48,7 @@ def audit(request: Request, progress: Progress, say: Say) -> tuple[Target, Audit
         options["loss"], options["targets"] = training.loss(request.loss, output)
     from lockstep.pipeline import audit as engine
 
-    result = _guarded(lambda: engine(target.model, example, **options))
+    result = _guarded(lambda: engine(_in_mode(target.model, request.train), example, **options))
     return target, dataclasses.replace(result, model=request.target)
 
 
@@ -60,7 +60,7 @@ def check(claim: Audit, request: Request, progress: Progress, say: Say) -> None:
     from lockstep.certificate.check import check as checker
 
     progress("checking the certificate", 0, None)
-    _guarded(lambda: checker(claim, target.model, example))
+    _guarded(lambda: checker(claim, _in_mode(target.model, train), example))
 
 
 def _prepared(
@@ -78,6 +78,15 @@ def _prepared(
         example, note = examples.choose(target, request.inputs)
     say(note)
     return target, example, trial.run(target.model, example)
+
+
+def _in_mode(model: Any, train: bool | None) -> Any:
+    """Keras takes the mode with each call: its models do not remember one."""
+    if train is None or not hasattr(model, "stateless_call"):
+        return model
+    from lockstep.integrations.keras import keras_subject
+
+    return keras_subject(model, training=train)
 
 
 def _as_audited(target: Target, claim: Audit) -> tuple[Any, str]:

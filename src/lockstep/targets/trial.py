@@ -38,8 +38,10 @@ def attempt(model: Any, inputs: Any) -> str | None:
 
 def _forward(model: Any, inputs: Any) -> Any:
     args, kwargs = arguments(inputs)
-    if hasattr(model, "stateless_call") and len(args) > 1:
-        args = (list(args),)  # Keras takes several inputs as one list
+    if hasattr(model, "stateless_call"):
+        from lockstep.integrations import keras
+
+        args, kwargs = keras.arguments(model, inputs)
     # Copies of the buffers, so that running statistics stay what they are.
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]), _embeddings_watched(model):
