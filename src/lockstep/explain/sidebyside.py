@@ -139,9 +139,25 @@ def paired(a: Derivation, b: Derivation) -> list[FactorPair]:
     pairs: list[FactorPair] = []
     for p, q in zip(a.factors, b.factors, strict=True):
         why = relation(p, q)
-        opened = opened_sums(a, b) if p.sum and why == "" else []
-        pairs += opened or [FactorPair(p, q, why or "values differ")]
+        over_uses = p.symbol.startswith("Σ")
+        opened = opened_sums(a, b) if p.sum and why == "" and not over_uses else []
+        parts = which_part(a, b) if over_uses and why == "" else "values differ"
+        pairs += opened or [FactorPair(p, q, why or parts)]
     return pairs
+
+
+def which_part(a: Derivation, b: Derivation) -> str:
+    """Of a sum over uses of ``delta · input``: which of the two differs, use by use."""
+    others = {term.via: term for term in b.terms}
+    if set(others) != {term.via for term in a.terms}:
+        return "they are sums over different uses"
+    pairs = [(term.factors, others[term.via].factors) for term in a.terms]
+    parts = [
+        name
+        for k, name in enumerate(("deltas", "inputs"))
+        if not all(close(p[k].value, q[k].value) for p, q in pairs)
+    ]
+    return f"the {' and the '.join(parts)} differ"
 
 
 def relation(p: Factor, q: Factor) -> str:
@@ -198,7 +214,9 @@ def sentence(a: Derivation, b: Derivation, differ: tuple[FactorPair, ...]) -> st
         return f"{both} {how} their chains part: {mine or '1'} against {yours or '1'}."
     if not differ:
         return f"{both} are equal: every factor is equal."
-    reasons = [differing(p.a, p.b) for p in differ if p.a and p.b]
+    reasons = [
+        p.why if p.a.symbol.startswith("Σ") else differing(p.a, p.b) for p in differ if p.a and p.b
+    ]
     listed = ", and ".join(reasons[:3]) + (
         f", and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     )

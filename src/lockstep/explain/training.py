@@ -70,15 +70,20 @@ def train(
         evaluate(loss, call(model, xb), yb)  # an x, y or loss that does not fit is refused in words
         for step in bar(range(steps), progress):
             opt.zero_grad(set_to_none=True)
-            J = loss(call(model, xb), yb) if yb is not None else loss(call(model, xb))
+            J = objective(loss, model, xb, yb)
             record.write(step, J)
             J.backward()
             opt.step()
             xb, yb = next(batches)
         with torch.no_grad():
-            J = evaluate(loss, call(model, xb), yb)
+            J = objective(loss, model, xb, yb)
         record.write(steps, J)
     return record.history(skeleton, x, opt)
+
+
+def objective(loss: Loss, model: nn.Module, x: Any, y: Any) -> Tensor:
+    """J of one batch."""
+    return loss(call(model, x)) if y is None else loss(call(model, x), y)
 
 
 def call(model: nn.Module, x: Any) -> Any:
