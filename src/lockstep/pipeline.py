@@ -70,7 +70,14 @@ def audit(
 
         def train(plan: Plan, quiet: bool = False) -> Trace:
             training = Training(
-                subject, example, where, plan, seed=seed, lanes=LANES, quiet_noise=quiet, progress=progress
+                subject,
+                example,
+                where,
+                plan,
+                seed=seed,
+                lanes=LANES,
+                quiet_noise=quiet,
+                progress=progress,
             )
             return training.run(suspicious=bool(copies))
 
@@ -92,7 +99,10 @@ def audit(
         evidence=_evidence(result, trace, time.perf_counter() - start),
         digest=sealed.result(),
         model=type(subject.model).__name__,
-        inputs=tuple((n, str(t.dtype).removeprefix("torch."), tuple(t.shape)) for n, t in named_tensors(inputs)),
+        inputs=tuple(
+            (n, str(t.dtype).removeprefix("torch."), tuple(t.shape))
+            for n, t in named_tensors(inputs)
+        ),
         parameters=sum(p.numel() for p in subject.parameters.values()),
         because=because,
         explainer=explain,
@@ -110,7 +120,7 @@ def _checked(inputs: Any) -> Any:
 
 def _stricter(train: Callable[..., Trace], plan: Plan, trace: Trace) -> Trace | None:
     """Under an additive update, what is locked under any update as well is a twin, the rest is balanced."""
-    if plan.update != "additive" or not trace.fingerprints:
+    if plan.update != "additive" or not trace.labels:
         return None
     return train(replace(plan, update="any"))
 
@@ -140,7 +150,9 @@ def _because(result: Verdict, explain: Explainer, unseen: frozenset[str]) -> dic
     return out
 
 
-def _findings(result: Verdict, because: dict[str, str], copies: list[tuple[str, ...]]) -> list[Finding]:
+def _findings(
+    result: Verdict, because: dict[str, str], copies: list[tuple[str, ...]]
+) -> list[Finding]:
     locked = {g.where for g in result.locked if g.kind == "module"}
     return [
         *find.of_locked(result.locked, result.layers),
@@ -163,11 +175,17 @@ def _assumptions(subject: Subject, example: Example, plan: Plan, trace: Trace) -
     return Assumptions(
         update=plan.update,
         optimizer=plan.name,
-        loss="any loss of the outputs" if example.loss is None else getattr(example.loss, "__name__", str(example.loss)),
+        loss="any loss of the outputs"
+        if example.loss is None
+        else getattr(example.loss, "__name__", str(example.loss)),
         data=example.data,
         mode="train" if subject.training else "eval",
         noise=tuple(trace.noisy),
-        notes=("exact arithmetic; ties of topk, argmax and max go to the lower index", *subject.notes, *plan.notes),
+        notes=(
+            "exact arithmetic; ties of topk, argmax and max go to the lower index",
+            *subject.notes,
+            *plan.notes,
+        ),
     )
 
 

@@ -12,7 +12,9 @@ LARGEST = 64
 Entry = tuple[str, tuple[int, ...]]
 
 
-def course_names(parameters: Mapping[str, Tensor], axes: Mapping[str, int] | None = None) -> dict[Entry, str]:
+def course_names(
+    parameters: Mapping[str, Tensor], axes: Mapping[str, int] | None = None
+) -> dict[Entry, str]:
     """(parameter, index) → ``"w3"``; empty unless all parameters are dense weights and biases, few of them.
 
     ``axes`` says along which axis a weight's units lie, if not along its first.

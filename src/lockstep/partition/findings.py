@@ -87,7 +87,9 @@ def _amount(f: Frozen) -> str:
 
 def forward_twins(layer: Layer) -> Classes:
     """Classes of the activations as initialised that are no longer classes at the fixed pattern."""
-    start = next((c for step, direction, c in layer.history if step == 0 and direction == "forward"), ())
+    start = next(
+        (c for step, direction, c in layer.history if step == 0 and direction == "forward"), ()
+    )
     final = {u: c for c in layer.classes for u in c}
     return tuple(c for c in start if len(c) > 1 and any(final[u] != final[c[0]] for u in c))
 

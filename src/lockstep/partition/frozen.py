@@ -15,7 +15,9 @@ def frozen_entries(trace: Trace) -> tuple[Frozen, ...]:
     for name in trace.still:
         still, shape = trace.frozen(name), trace.shapes[name]
         if still.numel():
-            shown = torch.stack(torch.unravel_index(still[: Frozen.SHOWN], shape or (1,)), 1).tolist()
+            shown = torch.stack(
+                torch.unravel_index(still[: Frozen.SHOWN], shape or (1,)), 1
+            ).tolist()
             indices = tuple(tuple(i) if shape else () for i in shown)
             out.append(Frozen(name, still.numel(), shape.numel(), indices))
     return tuple(out)

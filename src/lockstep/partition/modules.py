@@ -1,24 +1,16 @@
 """Modules with equal parameters: locked twins for ever, or copies that will separate.
 
 Candidates are modules of one class whose parameters have equal shapes. As initialised their values are
-compared exactly; at the fixed pattern, by fingerprints of the parameters over all lanes.
+compared exactly; at the fixed pattern, by their colours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Copies:
-    """Modules (paths, outermost only) whose parameters are equal."""
-
-    paths: tuple[str, ...]
-
+from ..symbolic.training import equal_tensors
 
 Names = dict[str, tuple[str, ...]]
 Modules = Mapping[str, nn.Module]
@@ -59,30 +51,20 @@ def _outermost(groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Drop a group whose members all lie inside members of another group."""
 
     def inside(inner: tuple[str, ...], outer: tuple[str, ...]) -> bool:
-        return inner is not outer and all(any(p.startswith((q + ".", q + "/")) for q in outer) for p in inner)
+        return inner is not outer and all(
+            any(p.startswith((q + ".", q + "/")) for q in outer) for p in inner
+        )
 
     return [g for g in groups if not any(inside(g, other) for other in groups)]
 
 
-def equal_now(modules: Modules, names: Names, parameters: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
+def equal_now(
+    modules: Modules, names: Names, parameters: Mapping[str, Tensor]
+) -> list[tuple[str, ...]]:
     """Groups of modules with exactly equal values that are not all constants (fresh norms are no copies)."""
-    labels = _value_labels(parameters)
+    labels = equal_tensors({n: [p.detach()] for n, p in parameters.items()})
     groups = _groups(modules, names, labels)
     return [g for g in groups if any(_varied(parameters[n]) for n in names[g[0]])]
-
-
-def _value_labels(parameters: Mapping[str, Tensor]) -> dict[str, object]:
-    """A label a parameter; equal labels exactly for equal shapes and values."""
-    seen: dict[object, list[str]] = {}
-    labels: dict[str, object] = {}
-    for name, p in parameters.items():
-        head = p.detach().reshape(-1)[:8].tolist()
-        bucket = seen.setdefault((tuple(p.shape), p.dtype, tuple(head)), [])
-        twin = next((m for m in bucket if torch.equal(parameters[m].detach(), p.detach())), None)
-        if twin is None:
-            bucket.append(name)
-        labels[name] = twin or name
-    return labels
 
 
 def _varied(p: Tensor) -> bool:
@@ -93,11 +75,9 @@ def _varied(p: Tensor) -> bool:
 def equal_for_ever(
     modules: Modules,
     names: Names,
-    parameters: Mapping[str, Tensor],
-    fingerprints: Mapping[str, tuple[int, ...]],
+    labels: Mapping[str, str],
     moves: Callable[[str], bool],
 ) -> list[tuple[str, ...]]:
     """Groups of modules whose parameters agree at the fixed pattern and of which something moves."""
-    key = {n: (tuple(parameters[n].shape), fingerprints[n]) for n in parameters}
-    groups = _groups(modules, names, key)
+    groups = _groups(modules, names, labels)
     return [g for g in groups if any(moves(n) for n in names[g[0]])]

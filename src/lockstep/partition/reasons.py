@@ -56,7 +56,9 @@ class Explainer:
             else:
                 blocks = range(1)
             for b in blocks:
-                found = self._differ(name, axis, offset + b * width + i, offset + b * width + j, span)
+                found = self._differ(
+                    name, axis, offset + b * width + i, offset + b * width + j, span
+                )
                 if found:
                     return found
         return None
@@ -76,7 +78,9 @@ class Explainer:
                 return found
         return None
 
-    def _differ(self, name: str, axis: int, i: int, j: int, span: int = 1) -> tuple[str, str] | None:
+    def _differ(
+        self, name: str, axis: int, i: int, j: int, span: int = 1
+    ) -> tuple[str, str] | None:
         p = self._parameters[name].detach()
         if axis >= p.dim():
             return None
@@ -89,10 +93,16 @@ class Explainer:
         at = gap[0].tolist()
         inner = p.shape[axis : axis + span]
         one, two = (
-            (*at[:axis], *(int(k) for k in torch.unravel_index(torch.tensor(unit), inner)), *at[axis:])
+            (
+                *at[:axis],
+                *(int(k) for k in torch.unravel_index(torch.tensor(unit), inner)),
+                *at[axis:],
+            )
             for unit in (i, j)
         )
-        text = f"{_entry(name, one)} = {float(p[one]):.6g}, {_entry(name, two)} = {float(p[two]):.6g}"
+        text = (
+            f"{_entry(name, one)} = {float(p[one]):.6g}, {_entry(name, two)} = {float(p[two]):.6g}"
+        )
         course = [self._course.get((name, index)) for index in (one, two)]
         return text, f" ({course[0]}, {course[1]})" if all(course) else ""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-
 from ..symbolic.places import Place
 from ..symbolic.subject import Subject
 from ..symbolic.training import Trace
@@ -26,14 +25,18 @@ class Verdict:
 
 
 def verdict(
-    subject: Subject, places: Sequence[Place], trace: Trace, names: Names, stricter: Trace | None = None
+    subject: Subject,
+    places: Sequence[Place],
+    trace: Trace,
+    names: Names,
+    stricter: Trace | None = None,
 ) -> Verdict:
     """``stricter`` is the trace under any update, against which classes of an additive one are graded."""
     layers = _layers(places, trace)
     fine = _layers(places, stricter) if stricter is not None else layers
     locked = [g for name, layer in layers.items() for g in _groups(layer, fine[name], trace)]
-    if trace.fingerprints:
-        groups = equal_for_ever(subject.modules, names, subject.parameters, trace.fingerprints, trace.moves)
+    if trace.labels:
+        groups = equal_for_ever(subject.modules, names, trace.labels, trace.moves)
         locked += [Group("module", paths, tuple(range(len(paths)))) for paths in groups]
     return Verdict(layers, tuple(locked), frozen_entries(trace), unread(trace))
 
@@ -79,5 +82,3 @@ def locked_classes(layers: Mapping[str, Layer]) -> dict[str, Classes]:
     """Layer → its classes of two and more."""
     found = {n: tuple(c for c in layer.classes if len(c) > 1) for n, layer in layers.items()}
     return {n: c for n, c in found.items() if c}
-
-

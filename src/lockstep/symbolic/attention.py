@@ -31,7 +31,9 @@ class _Open:
     heads: int
     keys: int
     size: int
-    widths: dict[int, set[float]] = field(default_factory=dict)  # width of a head -> sums of the products
+    widths: dict[int, set[float]] = field(
+        default_factory=dict
+    )  # width of a head -> sums of the products
     inside: Tensor | None = None
     left: bool = False
 
@@ -59,9 +61,7 @@ class Heads:
             self._settle()
             self._open = _Open(owner, heads, shape[-1], _numel(shape))
 
-    def product(
-        self, a: tuple[int, ...], b: tuple[int, ...], total: Callable[[], float]
-    ) -> None:
+    def product(self, a: tuple[int, ...], b: tuple[int, ...], total: Callable[[], float]) -> None:
         """A batched product (B, T, S) @ (B, S, d); ``total()`` is the sum of its entries.
 
         A softmax with a sink has one column more than there are keys.
@@ -78,7 +78,12 @@ class Heads:
     def takes_in(self, path: str, width: int, total: float, incoming: Tensor) -> None:
         """A product with a parameter: its operand's sum of entries and (ROWS, width) fingerprints."""
         one = self._open
-        if one is None or width % one.heads or width // one.heads not in one.widths or width == one.heads:
+        if (
+            one is None
+            or width % one.heads
+            or width // one.heads not in one.widths
+            or width == one.heads
+        ):
             return
         if total in one.widths[width // one.heads] or one.left:
             self._add(one, incoming)

@@ -79,36 +79,48 @@ class Step:
 
 
 class Pattern:
-    """Which entries are equal, opposite or zero. It only ever refines; :meth:`refine` says whether it did."""
+    """Which entries are equal, opposite or zero. It only ever refines; :meth:`refine` says whether it did.
+
+    Only entries that share their colour with another, and zeros, are looked at again: the rest cannot split.
+    """
 
     def __init__(self, colours: Mapping[str, Tensor]) -> None:
         flat = _flat(colours)
         self._zeros = (flat == 0).nonzero().view(-1)
-        self._split(flat, None)
+        self._split(flat, _repeated(flat))
 
-    def _split(self, flat: Tensor, among: Tensor | None) -> None:
-        """Sort once; keep only the entries that share their colour with another."""
-        values = flat if among is None else flat[among]
-        ordered, index = values.abs().sort()
-        if among is not None:
-            index = among[index]
+    def _split(self, flat: Tensor, among: Tensor) -> None:
+        """Classes of two and more entries among the entries ``among``, each class in a row."""
+        ordered, index = flat[among].abs().sort()
         follows = torch.zeros(ordered.shape, dtype=torch.bool)
         follows[1:] = (ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)
         tied = follows.clone()
         tied[:-1] |= follows[1:]
-        self._ties, self._follows = index[tied], follows[tied]
+        self._ties, self._follows = among[index[tied]], follows[tied]
 
     def refine(self, colours: Mapping[str, Tensor]) -> bool:
         """True when ``colours`` split a class or wake a zero; the pattern is then the finer one."""
         flat = _flat(colours)
-        woken = bool(flat[self._zeros].any())
+        awake = flat[self._zeros] != 0
         values = flat[self._ties].abs()
         split = bool((values[1:] != values[:-1])[self._follows[1:]].any())
-        if woken:
-            self.__init__(colours)  # type: ignore[misc]
-        elif split:
-            self._split(flat, self._ties)
-        return woken or split
+        if not split and not bool(awake.any()):
+            return False
+        woken, self._zeros = self._zeros[awake], self._zeros[~awake]
+        self._split(flat, torch.cat([self._ties, woken]))
+        return True
+
+
+def _repeated(flat: Tensor) -> Tensor:
+    """Indices of the entries whose colour, up to sign, occurs more than once.
+
+    Colours are pseudo-random bits: entries alone in their bucket are alone; the few others are sorted.
+    """
+    size = 1 << max(8, (2 * flat.numel()).bit_length())
+    bucket = flat.abs() & (size - 1)
+    counts = torch.zeros(size, dtype=torch.int32)
+    counts.index_add_(0, bucket, torch.ones((), dtype=torch.int32).expand(bucket.shape))
+    return ((counts[bucket] > 1) & (flat != 0)).nonzero().view(-1)
 
 
 def _flat(colours: Mapping[str, Tensor]) -> Tensor:

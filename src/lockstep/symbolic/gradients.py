@@ -58,7 +58,12 @@ class Gradient:
     def _pending(self) -> tuple[Outer, bool] | None:
         """(product, whether the gradient is its transpose), if it is just that."""
         g = self.value
-        if not isinstance(g, Residue) or not isinstance(g.cell, Outer) or not g.cell.pending or g.dim() != 2:
+        if (
+            not isinstance(g, Residue)
+            or not isinstance(g.cell, Outer)
+            or not g.cell.pending
+            or g.dim() != 2
+        ):
             return None
         rows, columns = g.cell.a.shape[0], g.cell.b.shape[1]
         if tuple(g.shape) == (rows, columns) and g.stride() == (columns, 1):

@@ -18,9 +18,27 @@ from ..errors import UsageError
 from ..types import Update
 
 ALWAYS_ADDITIVE = ("SGD", "AdamW", "Lion", "ASGD", "Rprop")
-ADDITIVE_WITHOUT_DECAY = ("Adam", "Adagrad", "RMSprop", "Adadelta", "Adamax", "NAdam", "RAdam", "SparseAdam")
+ADDITIVE_WITHOUT_DECAY = (
+    "Adam",
+    "Adagrad",
+    "RMSprop",
+    "Adadelta",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "SparseAdam",
+)
 NOT_ELEMENTWISE = ("LBFGS", "Muon", "Adafactor", "Shampoo", "SOAP")
-EVEN_STATE = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "acc_delta", "exp_inf", "prev_step_size", "step_size")
+EVEN_STATE = (
+    "exp_avg_sq",
+    "max_exp_avg_sq",
+    "square_avg",
+    "sum",
+    "acc_delta",
+    "exp_inf",
+    "prev_step_size",
+    "step_size",
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +70,9 @@ def plan_of(
         raise UsageError(f"update={update!r}: expected 'any' or 'additive'")
     trainable = {n: p for n, p in parameters.items() if p.requires_grad and p.is_floating_point()}
     if optimizer is None:
-        return Plan(update or "any", "any elementwise optimizer", dict.fromkeys(trainable, "group 0"))
+        return Plan(
+            update or "any", "any elementwise optimizer", dict.fromkeys(trainable, "group 0")
+        )
     if not isinstance(optimizer, torch.optim.Optimizer):
         optimizer = _build(optimizer, trainable)
     by_id = {id(p): n for n, p in parameters.items()}
@@ -85,20 +105,22 @@ def _build(factory: Any, trainable: Mapping[str, Tensor]) -> torch.optim.Optimiz
         )
     made = factory(list(trainable.values()))
     if not isinstance(made, torch.optim.Optimizer):
-        raise UsageError(f"optimizer(parameters) returned {type(made).__name__}, not a torch.optim.Optimizer")
+        raise UsageError(
+            f"optimizer(parameters) returned {type(made).__name__}, not a torch.optim.Optimizer"
+        )
     return made
 
 
-def _state(state: Mapping[str, Any], p: Tensor) -> tuple[str, tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _state(
+    state: Mapping[str, Any], p: Tensor
+) -> tuple[str, tuple[Tensor, ...], tuple[Tensor, ...]]:
     """(scalar state as text, odd tensors, even tensors) of one parameter."""
     scalars, odd, even = [], [], []
     for key in sorted(state):
         value = state[key]
         if isinstance(value, Tensor) and value.shape == p.shape and value.dim():
             (even if key in EVEN_STATE else odd).append(value.detach())
-        elif isinstance(value, Tensor) and value.numel() == 1:
-            scalars.append((key, float(value)))
-        elif isinstance(value, (int, float)):
+        elif (isinstance(value, Tensor) and value.numel() == 1) or isinstance(value, (int, float)):
             scalars.append((key, float(value)))
     return str(scalars) if scalars else "", tuple(odd), tuple(even)
 
@@ -116,5 +138,9 @@ def _grade(optimizer: torch.optim.Optimizer) -> tuple[Update, tuple[str, ...]]:
             return "any", ()
         return "additive", ()
     if name in ADDITIVE_WITHOUT_DECAY:
-        return "any", (f"{name} couples weight decay into its update: balanced locks do not survive it",)
-    return "any", (f"{name} is not known to Lockstep: assumed elementwise and odd in (gradient, weight)",)
+        return "any", (
+            f"{name} couples weight decay into its update: balanced locks do not survive it",
+        )
+    return "any", (
+        f"{name} is not known to Lockstep: assumed elementwise and odd in (gradient, weight)",
+    )

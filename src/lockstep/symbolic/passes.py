@@ -55,18 +55,25 @@ def run_pass(
     ``step`` and ``sample`` choose the symbols of data, cotangents and noise.
     """
     torch.manual_seed(stable_key("noise", f.p, f.seed, step, sample) & 0x7FFFFFFF)
-    generator = torch.Generator().manual_seed(stable_key("data", f.p, f.seed, step, sample) & 0x7FFFFFFF)
+    generator = torch.Generator().manual_seed(
+        stable_key("data", f.p, f.seed, step, sample) & 0x7FFFFFFF
+    )
     leaves = {
-        n: symbolic(r, subject.parameters[n].dtype, parameter=n).requires_grad_(subject.parameters[n].requires_grad)
+        n: symbolic(r, subject.parameters[n].dtype, parameter=n).requires_grad_(
+            subject.parameters[n].requires_grad
+        )
         for n, r in residues.items()
     }
     tensors: dict[str, Tensor] = dict(leaves)
     for name, buffer in subject.buffers.items():
-        tensors[name] = known(buffer.detach().clone()) if buffer.is_floating_point() else buffer.clone()
+        tensors[name] = (
+            known(buffer.detach().clone()) if buffer.is_floating_point() else buffer.clone()
+        )
     inputs = symbols(example.inputs, f, generator, example.data)
     targets = symbols(example.targets, f, generator, example.data)
     record = Pass()
     with _explained(subject, example), engine(f, quiet_noise=quiet_noise) as guest:
+        guest.libraries += (subject.library,) if subject.library else ()
         recorder = Recorder(guest, subject.modules, places, keep_products=details)
         with subject.bind(tensors):
             with recorder.watching():
@@ -121,7 +128,11 @@ def _rehearse(subject: Subject, example: Example, shapes: str) -> None:
             outputs = subject.call(example.inputs)
             what = "the loss"
             if example.loss is not None:
-                _ = example.loss(outputs) if example.targets is None else example.loss(outputs, example.targets)
+                _ = (
+                    example.loss(outputs)
+                    if example.targets is None
+                    else example.loss(outputs, example.targets)
+                )
     except Exception as error:
         raise UsageError(
             f"{what} failed on the example ({shapes}): {type(error).__name__}: {error}\nraised at "
@@ -134,7 +145,9 @@ def _innermost(error: BaseException) -> str:
     """``file:line`` of the innermost frame outside PyTorch, or of the innermost one."""
     frames = traceback.extract_tb(error.__traceback__)
     torch_files = str(Path(torch.__file__).parent)
-    frame = next((f for f in reversed(frames) if not f.filename.startswith(torch_files)), frames[-1])
+    frame = next(
+        (f for f in reversed(frames) if not f.filename.startswith(torch_files)), frames[-1]
+    )
     return f"{frame.filename}:{frame.lineno}"
 
 
@@ -149,7 +162,9 @@ def _outputs(outputs: Any, targets: Any, example: Example) -> list[Residue]:
                 "loss(output, target), or loss(output) where no targets are given"
             )
         if value.numel() != 1:
-            raise UsageError(f"the loss has shape {tuple(value.shape)}: it must be a single number (use mean or sum)")
+            raise UsageError(
+                f"the loss has shape {tuple(value.shape)}: it must be a single number (use mean or sum)"
+            )
         return [value]
     return _residues(outputs)
 
@@ -171,7 +186,10 @@ def _backward(
     if not live or not wanted:
         return [None] * len(leaves)
     with paused():
-        values = [torch.ones(h.shape, dtype=STORE) if has_loss else f.symbols(h.shape, generator) for h in live]
+        values = [
+            torch.ones(h.shape, dtype=STORE) if has_loss else f.symbols(h.shape, generator)
+            for h in live
+        ]
         cotangents = [symbolic(v, h.dtype) for v, h in zip(values, live, strict=True)]
     if _reentrant(live):
         torch.autograd.backward(live, cotangents)
@@ -251,5 +269,3 @@ def named_tensors(value: Any, name: str = "input") -> Iterator[tuple[str, Tensor
     elif isinstance(value, (tuple, list)):
         for n, item in enumerate(value):
             yield from named_tensors(item, f"{name}{n}")
-
-

@@ -65,7 +65,9 @@ def _of_module(path: str, module: nn.Module, own: dict[str, tuple[str, Tensor]])
     return _custom(path, module, own)
 
 
-def _slices(own: dict[str, tuple[str, Tensor]], width: int, first: int = 0) -> tuple[tuple[str, int], ...]:
+def _slices(
+    own: dict[str, tuple[str, Tensor]], width: int, first: int = 0
+) -> tuple[tuple[str, int], ...]:
     out = []
     for name, p in own.values():
         if p.dim() > first and p.shape[first] == width:
@@ -105,7 +107,9 @@ def _known(path: str, module: nn.Module, own: dict[str, tuple[str, Tensor]]) -> 
         own = {k: v for k, v in own.items() if v[1].shape[0] == width}
     if width is None:
         return None
-    return Place(path or type(module).__name__, path, width, "output", axis, _slices(own, width, first))
+    return Place(
+        path or type(module).__name__, path, width, "output", axis, _slices(own, width, first)
+    )
 
 
 def _recurrent(path: str, module: nn.RNNBase, own: dict[str, tuple[str, Tensor]]) -> list[Place]:
@@ -120,7 +124,9 @@ def _recurrent(path: str, module: nn.RNNBase, own: dict[str, tuple[str, Tensor]]
     return out
 
 
-def _attention(path: str, module: nn.MultiheadAttention, own: dict[str, tuple[str, Tensor]]) -> list[Place]:
+def _attention(
+    path: str, module: nn.MultiheadAttention, own: dict[str, tuple[str, Tensor]]
+) -> list[Place]:
     e = module.embed_dim
     out = []
     for n, letter in enumerate("qkv"):
@@ -146,7 +152,9 @@ def _custom(path: str, module: nn.Module, own: dict[str, tuple[str, Tensor]]) ->
         first = _unit_axis(module, weight, own["bias"][1] if "bias" in own else None)
         if first is not None:
             width, axis = weight.shape[first], -max(1, weight.dim() - 1)
-            out.append(Place(path or "weight", path, width, "output", axis, _slices(own, width, first)))
+            out.append(
+                Place(path or "weight", path, width, "output", axis, _slices(own, width, first))
+            )
             rest = {}
     for key, (name, p) in rest.items():
         width = p.shape[0] if p.dim() else 1

@@ -32,7 +32,11 @@ class Recorder:
     """
 
     def __init__(
-        self, engine: Engine, modules: Mapping[str, nn.Module], places: list[Place], keep_products: bool
+        self,
+        engine: Engine,
+        modules: Mapping[str, nn.Module],
+        places: list[Place],
+        keep_products: bool,
     ) -> None:
         self._engine, self._field = engine, engine.field
         self._paths = {id(m): path for path, m in modules.items()}
@@ -106,12 +110,16 @@ class Recorder:
             key = (place.name, self._counts.get(place.name, 0))
             self._add(place.name, fingerprint(self._field, values, axis, key))
 
-    def _recurrent_output(self, path: str, module: nn.RNNBase, sequence: Residue, output: Any) -> None:
+    def _recurrent_output(
+        self, path: str, module: nn.RNNBase, sequence: Residue, output: Any
+    ) -> None:
         """The top layer's hidden states; with a projection the ops show the states before it."""
         if module.proj_size:
             return
         top, size = module.num_layers - 1, module.hidden_size
-        data = getattr(sequence, "data", sequence) if not isinstance(sequence, Residue) else sequence
+        data = (
+            getattr(sequence, "data", sequence) if not isinstance(sequence, Residue) else sequence
+        )
         columns = self._print(data, -1, path)
         for n, suffix in enumerate(("", "_reverse") if module.bidirectional else ("",)):
             self._add(f"{path}[l{top}{suffix}]", columns[:, n * size : (n + 1) * size])
@@ -135,18 +143,27 @@ class Recorder:
             a, b = args[PRODUCTS[name][0]], args[PRODUCTS[name][1]]
             self._heads.product(tuple(a.shape), tuple(b.shape), lambda: self._total(result))
         if name in PRODUCTS or name == "_grouped_mm":
-            self._multiplied.update(x.cell.parameter for x in args if isinstance(x, Residue) and x.cell.parameter)
+            self._multiplied.update(
+                x.cell.parameter for x in args if isinstance(x, Residue) and x.cell.parameter
+            )
         if name in PRODUCTS:
             a, b = (args[i] for i in PRODUCTS[name])
             if isinstance(b, Residue) and b.cell.parameter and b.dim() == 2:
                 self._matrix(a, b if name != "linear" else b.t(), result)
-            elif isinstance(a, Residue) and a.cell.parameter and a.dim() == 2 and isinstance(b, Residue):
+            elif (
+                isinstance(a, Residue)
+                and a.cell.parameter
+                and a.dim() == 2
+                and isinstance(b, Residue)
+            ):
                 self._matrix(b.t(), a.t(), result.t())
         elif name == "convolution":
             self._convolution(args, result)
 
     def _see_softmax(self, args: tuple[Any, ...], result: Residue) -> None:
-        watched = any(self.path().startswith(p.name.removesuffix("[heads]")) for p in self._taken.values())
+        watched = any(
+            self.path().startswith(p.name.removesuffix("[heads]")) for p in self._taken.values()
+        )
         if not watched:
             self._heads.softmax(self.path(), tuple(result.shape), args[1])
 
@@ -161,11 +178,15 @@ class Recorder:
         if not isinstance(a, Residue):
             return
         key = f"{parameter} in"
-        incoming = fingerprint(self._field, self._engine.residues(a), -1, (key, self._counts.get(key, 0)))
+        incoming = fingerprint(
+            self._field, self._engine.residues(a), -1, (key, self._counts.get(key, 0))
+        )
         self._counts[key] = self._counts.get(key, 0) + 1
         old = self._inputs.get(parameter)
         same = old is not None and old.shape == incoming.shape
-        self._inputs[parameter] = self._field.add(old, incoming) if same and old is not None else incoming
+        self._inputs[parameter] = (
+            self._field.add(old, incoming) if same and old is not None else incoming
+        )
         if self._heads.waiting:
             self._heads.takes_in(self.path(), incoming.shape[1], self._total(a), incoming)
         if self.products is not None:
@@ -176,9 +197,13 @@ class Recorder:
         start, total = b.storage_offset() // row, b.cell.flat.numel() // row
         rows = self._rows.setdefault(parameter, torch.zeros(ROWS, total))
         count = f"{parameter} out"
-        prints = fingerprint(self._field, self._engine.residues(result), -1, (count, self._counts.get(count, 0)))
+        prints = fingerprint(
+            self._field, self._engine.residues(result), -1, (count, self._counts.get(count, 0))
+        )
         self._counts[count] = self._counts.get(count, 0) + 1
-        rows[:, start : start + b.shape[1]] = self._field.add(rows[:, start : start + b.shape[1]], prints)
+        rows[:, start : start + b.shape[1]] = self._field.add(
+            rows[:, start : start + b.shape[1]], prints
+        )
 
     def _convolution(self, args: tuple[Any, ...], result: Any) -> None:
         x, w = args[0], args[1]
@@ -186,11 +211,15 @@ class Recorder:
             return
         dim = -(w.dim() - 1)
         if self._heads.waiting and args[-1] == 1:
-            incoming = fingerprint(self._field, self._engine.residues(x), dim, f"{w.cell.parameter} in")
+            incoming = fingerprint(
+                self._field, self._engine.residues(x), dim, f"{w.cell.parameter} in"
+            )
             self._heads.takes_in(self.path(), incoming.shape[1], self._total(x), incoming)
         if self.products is not None and args[-1] == 1:
             prints = fingerprint(self._field, self._engine.residues(x), dim, "conv in")
-            self.products.append(Product(w.cell.parameter, 0 if args[6] else 1, pack(prints), self.path()))
+            self.products.append(
+                Product(w.cell.parameter, 0 if args[6] else 1, pack(prints), self.path())
+            )
         if not args[6]:
             rows = fingerprint(self._field, self._engine.residues(result), dim, "conv out")
             self._rows.setdefault(w.cell.parameter, rows)
@@ -281,5 +310,3 @@ def _axis(place: Place, output: Tensor) -> int | None:
     """The dimension of ``output`` with the units, if the output has the shape that the class promises."""
     fits = -output.dim() <= place.axis < output.dim() and output.shape[place.axis] == place.width
     return place.axis if fits else None
-
-

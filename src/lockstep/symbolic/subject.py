@@ -29,7 +29,8 @@ class Subject:
     mode it runs in, ``notes`` what else the verdict takes for granted.
 
     Frameworks other than plain PyTorch may bring their own: ``prepare`` makes tensors of their kinds of
-    inputs, ``added()`` lists the losses that the last ``call`` added by itself, for a Subject given to ``audit``.
+    inputs, ``added()`` lists the losses that the last ``call`` added by itself, ``library`` is the folder whose
+    lines are not the user's.
     """
 
     model: nn.Module
@@ -43,6 +44,7 @@ class Subject:
     notes: tuple[str, ...] = ()
     prepare: Callable[[Any], Any] = lambda inputs: inputs
     added: Callable[[], Sequence[Any]] = tuple
+    library: str = ""
 
 
 def subject_of(model: Any) -> Subject:
@@ -62,7 +64,9 @@ def subject_of(model: Any) -> Subject:
             "not its class, its state_dict or its output"
         )
     if isinstance(model, torch.jit.ScriptModule):
-        raise UsageError("TorchScript modules cannot be followed op by op: pass the eager nn.Module")
+        raise UsageError(
+            "TorchScript modules cannot be followed op by op: pass the eager nn.Module"
+        )
     parameters = dict(model.named_parameters())
     refuse_unusable(parameters)
     return Subject(
@@ -78,7 +82,9 @@ def subject_of(model: Any) -> Subject:
 
 
 def refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
-    lazy = [n for n, p in parameters.items() if isinstance(p, nn.parameter.UninitializedTensorMixin)]
+    lazy = [
+        n for n, p in parameters.items() if isinstance(p, nn.parameter.UninitializedTensorMixin)
+    ]
     if lazy:
         raise UsageError(
             f"parameters {', '.join(lazy)} of lazy modules have no shape yet: run the model once on an "
@@ -86,11 +92,15 @@ def refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
         )
     meta = [n for n, p in parameters.items() if p.is_meta]
     if meta:
-        raise UsageError(f"parameters {', '.join(meta[:5])} are on the meta device and hold no values")
+        raise UsageError(
+            f"parameters {', '.join(meta[:5])} are on the meta device and hold no values"
+        )
     broken = [
         f"{n} ({int((~torch.isfinite(p)).sum())} of {p.numel()} entries)"
         for n, p in parameters.items()
-        if p.is_floating_point() and p.numel() and not all(map(math.isfinite, torch.aminmax(p.detach())))
+        if p.is_floating_point()
+        and p.numel()
+        and not all(map(math.isfinite, torch.aminmax(p.detach())))
     ]
     if broken:
         raise NonFiniteError(

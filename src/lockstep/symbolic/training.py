@@ -14,15 +14,18 @@ import torch
 from torch import Tensor
 
 from ..errors import UndecidedError
-from ..field.arithmetic import PRIMES, STORE, Field, stable_key
+from ..field.arithmetic import PRIMES, Field, stable_key
 from .colours import Pattern, Step, initial
 from .optimizer import Plan
 from .passes import Example, run_pass
 from .places import Place
-from .records import Pass, fingerprint, pack, slices_print
+from .records import Pass, slices_print
 from .subject import Subject
 
 MAX_STEPS = 200
+LARGE = 1 << 20
+"""Networks with more entries take the first step for granted: among a million random floats some are equal, and
+the first step tells them apart."""
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -33,7 +36,7 @@ class Trace:
     ``forward[t]``: layer → (lanes, U) fingerprints at step t; ``backward[t]``: the same of the gradients of the
     units' parameters (only layers that still had ties); ``still``: parameter → flat indices of entries that
     never got a gradient (None: all); ``seen``: parameter → boolean entries that were read (None: all);
-    ``fingerprints``: parameter → (lanes,) at the last step.
+    ``labels``: parameter → a label at the last step, the same for tensors that are equal.
     """
 
     lanes: list[Field]
@@ -42,7 +45,7 @@ class Trace:
     shapes: dict[str, torch.Size] = field(default_factory=dict)
     still: dict[str, Tensor | None] = field(default_factory=dict)
     seen: dict[str, Tensor | None] = field(default_factory=dict)
-    fingerprints: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     first: Pass = field(default_factory=Pass)
     degree: int = 1
     noisy: dict[str, None] = field(default_factory=dict)
@@ -85,7 +88,8 @@ class Training:
     ) -> None:
         self._subject, self._example, self._places, self._plan = subject, example, places, plan
         self._fields = [
-            Field(primes[n % len(primes)], seed=stable_key("lane", seed, n) & 0x7FFFFFFF) for n in range(lanes)
+            Field(primes[n % len(primes)], seed=stable_key("lane", seed, n) & 0x7FFFFFFF)
+            for n in range(lanes)
         ]
         self._quiet_noise, self._progress = quiet_noise, progress
         self._moving = frozenset(plan.keys)
@@ -118,9 +122,13 @@ class Training:
             fold = Step(colours, self._plan)
             self._step(trace, step, colours if step else None, given, fold)
             new = fold.colours()
-            pattern = pattern or Pattern(colours)
-            if not pattern.refine(new):
-                self._finish(trace, step, colours if step else None)
+            if pattern is None and sum(c.numel() for c in new.values()) > LARGE:
+                pattern, refined = Pattern(new), True
+            else:
+                pattern = pattern or Pattern(colours)
+                refined = pattern.refine(new)
+            if not refined:
+                self._finish(trace, colours if step else None)
                 return trace
             self._advance(new)
             colours = new
@@ -131,7 +139,12 @@ class Training:
         )
 
     def _step(
-        self, trace: Trace, step: int, colours: Mapping[str, Tensor] | None, given: list[Pass], fold: Step
+        self,
+        trace: Trace,
+        step: int,
+        colours: Mapping[str, Tensor] | None,
+        given: list[Pass],
+        fold: Step,
     ) -> None:
         units, gradients = [], []
         for lane in range(len(self._fields)):
@@ -144,7 +157,13 @@ class Training:
         trace.backward.append(_stack(gradients))
 
     def _pass(
-        self, lane: int, step: int, colours: Mapping[str, Tensor] | None, *, sample: int = 0, details: bool = False
+        self,
+        lane: int,
+        step: int,
+        colours: Mapping[str, Tensor] | None,
+        *,
+        sample: int = 0,
+        details: bool = False,
     ) -> Pass:
         if self._progress is not None:
             self._progress(f"symbolic step {step}, field {lane + 1}", step, None)
@@ -168,8 +187,11 @@ class Training:
             self._first_point = self._point(f, 0, None)
         return self._first_point
 
-    def _point(self, f: Field, lane: int, colours: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    def _point(
+        self, f: Field, lane: int, colours: Mapping[str, Tensor] | None
+    ) -> dict[str, Tensor]:
         """theta of one lane: embedded as initialised, then drawn from the colours (or advanced additively)."""
+
         def value(name: str) -> Tensor:
             if (name, lane) in self._held:
                 return self._held[name, lane]
@@ -199,6 +221,7 @@ class Training:
     def _note(self, trace: Trace, one: Pass) -> None:
         trace.degree = max(trace.degree, one.degree)
         trace.noisy.update(dict.fromkeys(one.noisy))
+
         def rest(name: str) -> Tensor | None:
             return one.gradients[name].still(trace.still.get(name), trace.shapes[name].numel())
 
@@ -229,13 +252,18 @@ class Training:
             if place.name in tied and place.slices and place.source != "projection"
         }
 
-    def _finish(self, trace: Trace, step: int, colours: Mapping[str, Tensor] | None) -> None:
-        prints: dict[str, list[int]] = {n: [] for n in self._subject.parameters}
-        for lane, f in enumerate(self._fields):
-            for name, theta in self._point(f, lane, colours).items():
-                flat = theta.reshape(1, -1) if theta.numel() else torch.zeros(1, 1, dtype=STORE)
-                prints[name].append(int(pack(fingerprint(f, flat, 0, ("tensor", flat.shape)))[0]))
-        trace.fingerprints = {n: tuple(values) for n, values in prints.items()}
+    def _finish(self, trace: Trace, colours: Mapping[str, Tensor] | None) -> None:
+        """Which parameters are equal tensors at the fixed pattern: by colour, by value where nothing moves."""
+        keys: dict[str, list[Tensor]] = {}
+        for name, p in self._subject.parameters.items():
+            held = [
+                self._held[name, lane]
+                for lane in range(len(self._fields))
+                if (name, lane) in self._held
+            ]
+            coloured = colours is not None and name in colours and self._plan.update == "any"
+            keys[name] = held or [colours[name] if coloured and colours is not None else p.detach()]
+        trace.labels = equal_tensors(keys)
 
 
 def has_ties(units: Mapping[str, Tensor]) -> bool:
@@ -250,3 +278,17 @@ def _tied(u: Tensor) -> bool:
 def _stack(lanes: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     names = [n for n in lanes[0] if all(n in lane for lane in lanes)]
     return {n: torch.stack([lane[n] for lane in lanes]) for n in names}
+
+
+def equal_tensors(keys: Mapping[str, list[Tensor]]) -> dict[str, str]:
+    """Name → name of the first entry whose tensors have the same dtypes, shapes and values."""
+    buckets: dict[object, list[str]] = {}
+    labels: dict[str, str] = {}
+    for name, tensors in keys.items():
+        heads = tuple((t.dtype, tuple(t.shape), tuple(t.reshape(-1)[:8].tolist())) for t in tensors)
+        bucket = buckets.setdefault(heads, [])
+        twin = next((m for m in bucket if all(map(torch.equal, keys[m], tensors))), None)
+        if twin is None:
+            bucket.append(name)
+        labels[name] = twin or name
+    return labels
