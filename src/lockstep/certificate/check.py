@@ -56,8 +56,8 @@ def check(
     ...     _ = torch.nn.init.constant_(p, 0.5)
     >>> x = torch.zeros(4, 2)
     >>> certificate = lockstep.audit(net, x)
-    >>> lockstep.check(certificate, net, x).primes
-    (1048507, 1048387, 1048357)
+    >>> lockstep.check(certificate, net, x).trained
+    ('SGD with momentum', 'Adam with coupled decay', 'arbitrary')
     >>> with torch.no_grad():
     ...     _ = net[2].weight[0, 0].add_(1)
     >>> lockstep.check(certificate, net, x)
@@ -67,22 +67,16 @@ def check(
     """
     claim, reasons = _read(audit)
     reasons += [reason for reason in consistent.inconsistencies(claim) if reason not in reasons]
-    used = {prime for prime, _ in claim.evidence.lanes}
-    fresh = primes.others(used, LANES)
     question = Question(claim, model, inputs, loss, targets, optimizer, seed)
-    notes: list[str] = []
-    trained: list[str] = []
     try:
-        _against_model(question, fresh, reasons, notes, trained)
-    except CertificateError:
-        raise
+        checked = _against_model(question, reasons)
     except LockstepError as error:
         if not reasons:
             raise  # nothing against the claim itself: it could not be examined
         reasons.append(f"the model could not be examined any further: {error}")
     if reasons:
         raise CertificateError(list(dict.fromkeys(reasons)))
-    return Checked(fresh, tuple(trained), tuple(notes))
+    return checked
 
 
 def _read(audit: Audit | str | Path) -> tuple[Audit, list[str]]:
@@ -101,13 +95,8 @@ def _read(audit: Audit | str | Path) -> tuple[Audit, list[str]]:
         return paper.audit_of(loaded), list(error.reasons)
 
 
-def _against_model(
-    question: Question,
-    fresh: tuple[int, ...],
-    reasons: list[str],
-    notes: list[str],
-    trained: list[str],
-) -> None:
+def _against_model(question: Question, reasons: list[str]) -> Checked:
+    """Defences 2 to 4: adds to ``reasons``, and says what was done."""
     # On use only: to read a certificate, or to refuse one for its form, needs no engine.
     from lockstep.certificate import float64, symbols
     from lockstep.field.arithmetic import Field, stable_key
@@ -131,19 +120,22 @@ def _against_model(
             for name, t in named_tensors(prepared.inputs)
         )
         reasons += strange
-        reasons += identity.differences(prepared, subject, digest(subject), inputs)
+        sealed = digest(subject)
+        reasons += identity.differences(prepared, subject, sealed, inputs)
         if strange:
-            return  # of a model that the claim does not speak of it says nothing true or false
-        seeds = [stable_key("check", question.seed, claim.digest, p) & 0x7FFFFFFF for p in fresh]
-        fields = [Field(p, seed) for p, seed in zip(fresh, seeds, strict=True)]
+            # Of a model that the claim does not speak of it says nothing true or false.
+            return Checked((), ())
+        key = f"{question.seed} {sealed}"
+        fresh = primes.others({prime for prime, _ in claim.evidence.lanes}, LANES, key)
+        fields = [Field(p, seed=stable_key("check", key, p) & 0x7FFFFFFF) for p in fresh]
         reasons += symbols.refutations(prepared, subject, fields)
         plan = plan_of(subject.parameters, question.optimizer, claim.assumptions.update)
         training = float64.train(prepared, frozenset(plan.keys))
     reasons += training.reasons
-    notes += training.notes
-    trained += training.tried
+    notes = list(training.notes)
     if question.optimizer is None and claim.assumptions.optimizer != ANY_OPTIMIZER:
         notes.append(
-            f"the certificate names {claim.assumptions.optimizer}, which was not given: checked for updates "
-            f"of the grade {claim.assumptions.update!r} without state, one parameter group"
+            f"the certificate names {claim.assumptions.optimizer}, which was not given: checked for "
+            f"updates of grade {claim.assumptions.update!r} without state, one parameter group"
         )
+    return Checked(fresh, tuple(training.tried), tuple(notes))

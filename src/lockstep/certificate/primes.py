@@ -7,10 +7,13 @@ numbers 1.0 and 2^-31 are one).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator
-from itertools import count, islice
+from itertools import count
 
 LIMIT = 1 << 20
+SPAN = 1 << 17
+"""Odd numbers below ``LIMIT`` to choose from: down to 3/4 of it, some 7,000 good primes among them."""
 
 
 def objection(p: int) -> str | None:
@@ -50,11 +53,22 @@ def prime_factors(n: int) -> Iterator[int]:
         n //= d
 
 
-def others(used: Collection[int], wanted: int) -> tuple[int, ...]:
-    """The ``wanted`` largest good primes that a certificate did not use.
+def others(used: Collection[int], wanted: int, key: str) -> tuple[int, ...]:
+    """``wanted`` good primes that a certificate did not use, chosen by ``key``.
 
-    >>> others({1048573, 1048517}, 2)
-    (1048571, 1048507)
+    Chosen, not fixed: three known primes leave 2^60 residues, and among 2^64 floats some pairs are one
+    residue modulo all three. Whoever knows the primes can find them (``tests/attacks``). ``key`` holds
+    the digest of the weights, so weights cannot be made to fit the primes that they will be checked with.
+
+    >>> [objection(p) for p in others({1048573}, 2, "any text")]
+    [None, None]
     """
-    down = (p for p in count(LIMIT - 1, -2) if p not in used and objection(p) is None)
-    return tuple(islice(down, wanted))
+    found: list[int] = []
+    for n in count():
+        digest = hashlib.sha256(f"{key} {n}".encode()).digest()
+        p = LIMIT - 1 - 2 * (int.from_bytes(digest[:8], "big") % SPAN)
+        if p not in used and p not in found and objection(p) is None:
+            found.append(p)
+        if len(found) == wanted:
+            return tuple(found)
+    raise AssertionError("count() does not end")
