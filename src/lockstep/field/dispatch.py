@@ -47,6 +47,7 @@ class Engine(TorchDispatchMode):
         self.field = field
         self.quiet_noise = quiet_noise
         self.where: Callable[[], str] = lambda: ""
+        self.libraries: tuple[str, ...] = _OWN
         self.on_product: Callable[[str, tuple[Any, ...], Any], None] | None = None
         self.missing: dict[str, str] = {}
         self.noisy: dict[str, None] = {}
@@ -392,7 +393,7 @@ class Engine(TorchDispatchMode):
     def _place(self) -> str:
         module = self.where()
         inside = f"in module {module!r}" if module else "at the top of the model"
-        line = user_line()
+        line = user_line(self.libraries)
         return f"{inside}, called from {line}" if line else inside
 
     def refuse_value(self, what: str) -> ControlFlowError:
@@ -452,8 +453,11 @@ def _result_dtype(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[Te
     """What the result claims to be. Predicates and symbolic integers promote by rules we leave to PyTorch."""
     if any(t.is_floating_point() for t in tensors):
         return _claim(tensors)
-    with torch.no_grad():
-        result = func(*tree_map(_shape_only, args), **tree_map(_shape_only, kwargs))
+    try:
+        with torch.no_grad():
+            result = func(*tree_map(_shape_only, args), **tree_map(_shape_only, kwargs))
+    except (RuntimeError, NotImplementedError):  # asks for values: the rule will say what it thinks of that
+        return _claim(tensors)
     first = result[0] if isinstance(result, (tuple, list)) else result
     return first.dtype if isinstance(first, Tensor) else _claim(tensors)
 
@@ -514,10 +518,10 @@ def _rows_read(name: str, args: tuple[Any, ...], parameter: Residue) -> tuple[in
 _OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 
 
-def user_line() -> str:
-    """``file:line: code`` of the innermost frame outside PyTorch and Lockstep."""
+def user_line(libraries: tuple[str, ...] = _OWN) -> str:
+    """``file:line: code`` of the innermost frame outside PyTorch, Lockstep and what else is a library."""
     for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith((*_OWN, "<")):
+        if not frame.filename.startswith((*libraries, "<")):
             return f"{frame.filename}:{frame.lineno}: {frame.line}"
     return ""
 

@@ -16,6 +16,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,6 +88,7 @@ def keras_subject(model: Any, *, training: bool = True) -> Subject:
         notes=(MODE.format(training), RULES),
         prepare=_tensors,
         added=lambda: list(scopes[-1].losses) if scopes else [],
+        library=str(Path(keras.__file__).parent),
     )
 
 
