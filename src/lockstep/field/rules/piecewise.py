@@ -20,8 +20,10 @@ def sign(f: Field, x: Tensor) -> Tensor:
     return f.scale(sway(f, x), 2)
 
 
-@rule("abs", degree="one")
+@rule("abs", degree="one", infinite=True)
 def absolute(f: Field, x: Tensor) -> Tensor:
+    if any_infinite(x):
+        return torch.where(torch.isinf(x), torch.inf, absolute(f, finite(x)))
     return f.mul(x, sign(f, x))
 
 

@@ -17,13 +17,15 @@ from .ring import trunc
 
 
 def _full(shape: Any, value: float, x: Tensor, dtype: torch.dtype | None) -> Tensor:
-    out = torch.full(tuple(shape), value, dtype=dtype or claimed(x))
-    return known(out) if out.is_floating_point() else out
+    """Without a shape, one like ``x``, in its memory layout too."""
+    dtype = dtype or claimed(x)
+    like = torch.full_like(x, value, dtype=dtype) if shape is None else torch.full(tuple(shape), value, dtype=dtype)
+    return known(like) if like.is_floating_point() else like
 
 
 @rule("zeros_like", "new_zeros", "empty_like", "new_empty", infinite=True)
 def zeros(f: Field, x: Tensor, shape: Any = None, *_: Any, dtype: Any = None, **__: Any) -> Tensor:
-    return _full(x.shape if shape is None else shape, 0, x, dtype)
+    return _full(shape, 0, x, dtype)
 
 
 @rule("new_empty_strided", infinite=True)
@@ -33,12 +35,12 @@ def empty_strided(f: Field, x: Tensor, shape: Any, stride: Any, *, dtype: Any = 
 
 @rule("ones_like", "new_ones", infinite=True)
 def ones(f: Field, x: Tensor, shape: Any = None, *_: Any, dtype: Any = None, **__: Any) -> Tensor:
-    return _full(x.shape if shape is None else shape, 1, x, dtype)
+    return _full(shape, 1, x, dtype)
 
 
 @rule("full_like", infinite=True)
 def full_like(f: Field, x: Tensor, value: float, *, dtype: Any = None, **_: Any) -> Tensor:
-    return _full(x.shape, value, x, dtype)
+    return _full(None, value, x, dtype)
 
 
 @rule("new_full", infinite=True)
