@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from oracle.training import ADDITIVE, ANY, observe
@@ -12,6 +14,7 @@ import lockstep
 from lockstep.types import Audit
 
 EVERY = [*ROWS, *HUGGING_FACE]
+BY_NAME = {row.name: row for row in EVERY}
 
 
 def params(rows: list[Case]) -> list:
@@ -22,6 +25,11 @@ def params(rows: list[Case]) -> list:
 
 
 ANSWERED = params([row for row in EVERY if row.error is None])
+# Checking trains the model again, twice over: the larger models are checked with the slow tests.
+CHECKED = [
+    pytest.param(*p.values, id=p.id, marks=[*p.marks, *([pytest.mark.slow] if p.marks else [])])
+    for p in ANSWERED
+]
 REFUSED = params([row for row in EVERY if row.error is not None])
 TRAINED = params([row for row in EVERY if row.error is None and row.trainer])
 
@@ -60,12 +68,27 @@ def assert_consistent(audit: Audit) -> None:
         assert len(entry.indices) == min(entry.count, entry.SHOWN)
 
 
+@functools.cache
+def audited(row_name: str) -> Audit:
+    model, inputs, kwargs = BY_NAME[row_name].make()
+    return lockstep.audit(model, inputs, **kwargs)
+
+
 @pytest.mark.parametrize("row", ANSWERED)
 def test_audit(row):
-    model, inputs, kwargs = row.make()
-    audit = lockstep.audit(model, inputs, **kwargs)
+    audit = audited(row.name)
     assert_expected(audit, row)
     assert_consistent(audit)
+    assert Audit.from_json(audit.to_json()) == audit
+
+
+@pytest.mark.parametrize("row", CHECKED)
+def test_check_accepts(row):
+    """The independent checker accepts what the audit says of the row, from its JSON."""
+    model, inputs, kwargs = row.make()
+    same = {name: kwargs[name] for name in ("loss", "targets", "optimizer") if name in kwargs}
+    checked = lockstep.check(audited(row.name).to_json(), model, inputs, **same)
+    assert checked is not None
 
 
 @pytest.mark.parametrize("row", REFUSED)
@@ -104,8 +127,6 @@ def test_names_are_unique():
 
 def test_a_wrong_row_is_noticed():
     """Rows with one expectation turned round must fail, in the trainer's column and in the audit's."""
-    from dataclasses import replace
-
     rows = {row.name: row for row in ROWS}
     wrong = [
         replace(rows["course tied [any]"], classes={"0": ((0,), (1,))}),

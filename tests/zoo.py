@@ -169,9 +169,37 @@ class Sine(nn.Module):
         return torch.sin(x)
 
 
-class Cosine(nn.Module):
+ODD: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "cube": lambda z: z**3,
+    "softsign": F.softsign,
+    "hardtanh": F.hardtanh,
+    "clamp": lambda z: z.clamp(-1, 1),
+    "tanhshrink": F.tanhshrink,
+    "atan": torch.atan,
+    "erf": torch.erf,
+    "z / (1 + z^2)": lambda z: z / (1 + z * z),
+    "sign log": lambda z: z.sign() * torch.log1p(z.abs()),
+}
+EVEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "abs": torch.abs,
+    "square": torch.square,
+    "cos": torch.cos,
+    "cosh": torch.cosh,
+    "exp(-z^2)": lambda z: torch.exp(-z * z),
+    "z tanh z": lambda z: z * torch.tanh(z),
+    "max(z, -z)": lambda z: torch.maximum(z, -z),
+}
+
+
+class Function(nn.Module):
+    """An activation from a function."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
     def forward(self, x):
-        return torch.cos(x)
+        return self.function(x)
 
 
 def identity_between(outgoing: list[float]) -> Callable[[], Built]:
@@ -725,6 +753,115 @@ class Noisy(nn.Module):
         return x + 0.1 * torch.randn_like(x)
 
 
+class Residual(nn.Module):
+    """Two residual blocks whose last layers may start at zero; equal incoming weights in the second."""
+
+    def __init__(self, zero: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d = (nn.Linear(*s) for s in ((4, 6), (6, 4), (4, 6), (6, 4)))
+        tie_in(self.c)
+        if zero:
+            nn.init.zeros_(self.b.weight)
+            nn.init.zeros_(self.d.weight)
+
+    def forward(self, x):
+        x = x + self.b(torch.tanh(self.a(x)))
+        return x + self.d(torch.tanh(self.c(x)))
+
+
+class Difference(nn.Module):
+    """f(x) - f(y): the last bias cancels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+        tie_in(self.inner)
+        tie_out(self.head)
+
+    def forward(self, x, y):
+        return self.head(torch.tanh(self.inner(x))) - self.head(torch.tanh(self.inner(y)))
+
+
+class Reduced(nn.Module):
+    """Equal units reduced to one number: symmetric in the units, or with a tie rule."""
+
+    def __init__(self, reduce: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.layer, self.reduce = nn.Linear(3, 4), reduce
+        nn.init.constant_(self.layer.weight, 0.3)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(self, x):
+        return self.reduce(torch.tanh(self.layer(x)))
+
+
+class Winners(nn.Module):
+    """Only the ``k`` largest of ``width`` units pass. The others are waiting, not frozen."""
+
+    def __init__(self, width: int, k: int) -> None:
+        super().__init__()
+        self.layer, self.head, self.k = nn.Linear(3, width), nn.Linear(width, 2), k
+
+    def forward(self, x):
+        value, index = self.layer(x).topk(self.k, -1)
+        return self.head(torch.zeros(len(x), self.layer.out_features).scatter(-1, index, value))
+
+
+class Maxout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 32)
+
+    def forward(self, x):
+        return self.layer(x).amax(-1, keepdim=True)
+
+
+class Codebook(nn.Module):
+    """The nearest code replaces the encoding, with a straight-through gradient and a codebook loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.codes, self.decode = nn.Linear(3, 4), nn.Embedding(16, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        z = self.encode(x)
+        distance = (z[:, None] - self.codes.weight).square().sum(-1)
+        code = self.codes(distance.argmin(-1))
+        return self.decode(z + (code - z).detach()), (code - z.detach()).square().mean()
+
+
+class Detached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+        tie_in(self.inner)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.inner(x)).detach())
+
+
+class Unused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Linear(3, 2), nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+def filled(model: nn.Module, value: float, *shape: int) -> Callable[[], Built]:
+    """All parameters but those of norms at one value."""
+
+    def build() -> Built:
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if "norm" not in name:
+                    p.fill_(value)
+        return copy.deepcopy(model), data(*shape)
+
+    return build
+
+
 class Checkpointed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -964,8 +1101,12 @@ GRADES = [
     *(case for act in (nn.Tanh, Sine) for case in updates(
         f"F4 mirror {act.__name__}", lambda act=act: related(act, -1, -1), frozen={},
         locked=(("mirror", "0", (0, 1)),), kinds=frozenset({"mirror"}), present=("LS002",), absent=("LS001",))),
-    Case("mirror through an even function", lambda: related(Cosine, -1, 1), frozen={},
-         locked=(("mirror", "0", (0, 1)),), present=("LS002",)),
+    *(Case(f"mirror through {'odd' if out < 0 else 'even'} {name}", lambda f=f, out=out: related(
+        lambda: Function(f), -1, out), frozen={}, locked=(("mirror", "0", (0, 1)),), present=("LS002",))
+      for table, out in ((ODD, -1), (EVEN, 1)) for name, f in table.items()),
+    *(Case(f"no mirror through {'odd' if out > 0 else 'even'} {name}", lambda f=f, out=out: related(
+        lambda: Function(f), -1, out), classes={"0": alone(8)}, **HEALTHY)
+      for table, out in ((ODD, 1), (EVEN, -1)) for name, f in table.items()),
     Case("F4 tanh (-w, +o)", lambda: related(nn.Tanh, -1, 1), classes={"0": alone(8)}, **HEALTHY),
     Case("F4 sigmoid (-w, -o)", lambda: related(nn.Sigmoid, -1, -1), classes={"0": alone(8)}, **HEALTHY),
     Case("F4 GELU (-w, -o)", lambda: related(nn.GELU, -1, -1), classes={"0": alone(8)}, **HEALTHY),
@@ -1158,7 +1299,37 @@ STRUCTURE = [
     Case("P11 equal tokens used, tied", tokens(True, 6, 7), **HEALTHY),
     Case("twin embedding dimensions", twin_embedding, classes={"0": pair(4)}, present=("LS001",), frozen={}),
     *(Case(f"twin embedding bag {mode}", lambda mode=mode: twin_embedding(mode), classes={"0": pair(4)},
-           present=("LS001",), trainer=mode != "max") for mode in ("sum", "mean", "max")),
+           present=("LS001",), frozen={}, trainer=mode != "max") for mode in ("sum", "mean", "max")),
+    *updates("residual, zero last layers", lambda: (Residual(True), data(6, 4)), classes={"a": alone(6),
+         "c": pair(6)},
+             frozen={}, present=("LS001",)),
+    *updates("residual", lambda: (Residual(False), data(6, 4)), classes={"a": alone(6), "c": alone(6)},
+             present=("LS006",), **HEALTHY),
+    Case("difference of two passes", lambda: (Difference(), (data(6, 3), data(6, 3))), classes={"inner": pair(4)},
+         frozen={"head.bias": 2}, present=("LS001", "LS004")),
+    *(Case(f"equal units, {name}", lambda f=f: (Reduced(f), data(6, 3)), classes={"layer": together(4)}, frozen={},
+           present=("LS001",)) for name, f in (
+        ("mean", lambda z: z.mean(-1)), ("product", lambda z: z.prod(-1)), ("amax", lambda z: z.amax(-1)),
+        ("logsumexp", lambda z: z.logsumexp(-1)))),
+    Case("equal units, max with indices", lambda: (Reduced(lambda z: z.max(-1).values), data(6, 3)),
+         classes={"layer": alone(4)}, present=("LS006",), trainer=False, **HEALTHY),
+    Case("equal units, detached", lambda: (Detached(), data(6, 3)), classes={"inner": pair(4)},
+         frozen={"inner.weight": 12, "inner.bias": 4}, present=("LS001", "LS004")),
+    *(Case(f"not chosen is not frozen: {name}", lambda make=make: (make(), data(4, 3)), trainer=False, **HEALTHY)
+      for name, make in (("k winners", lambda: Winners(32, 2)), ("maxout", Maxout), ("nearest code", Codebook))),
+    Case("an unused layer", lambda: (Unused(), data(6, 3)), present=("LS009",), trainer=False, **HEALTHY),
+    Case("zero LSTM", filled(Recurrent("lstm", 3, 4), 0.0, 4, 3, 3), classes={"lstm[l0]": together(4)},
+         frozen={"lstm.weight_ih_l0": 48, "lstm.weight_hh_l0": 64, "lstm.bias_ih_l0": 16, "lstm.bias_hh_l0": 16,
+                 "head.weight": 8}, present=("LS004",)),
+    Case("constant stacked LSTM", filled(Recurrent("lstm", 3, 4, num_layers=2, bidirectional=True), 0.1, 4, 3, 3),
+         classes={f"lstm[l{layer}{way}]": together(4) for layer in (0, 1) for way in ("", "_reverse")}, frozen={}),
+    Case("zero CNN", filled(nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Conv2d(4, 3, 3), nn.Tanh(), nn.Flatten(),
+         nn.Linear(12, 2)), 0.0, 4, 2, 6, 6), classes={"0": together(4), "2": together(3), "5": alone(2)},
+         frozen={"0.weight": 72, "0.bias": 4, "2.weight": 108, "2.bias": 3, "5.weight": 24}, present=("LS004",)),
+    Case("constant encoder layer", filled(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True,
+         activation="gelu"), 0.1, 4, 5, 8), frozen={"self_attn.in_proj_bias": 8}, present=("LS001", "LS003", "LS004"),
+         classes={"self_attn[q]": together(8), "self_attn[heads]": ((0, 1),), "linear1": together(16),
+                  "linear2": alone(8)}),
     Case("bilinear twins", bilinear_twins, classes={"pair": pair(4)}, present=("LS001",), frozen={}),
     Case("checkpointed twins", lambda: (Checkpointed(), data(6, 3)), classes={"body.0": pair(4)}, present=("LS001",)),
     Case("weight norm twins", lambda: parametrized(parametrizations.weight_norm, True), classes={"0": pair(4)},
