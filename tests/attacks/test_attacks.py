@@ -259,6 +259,18 @@ def finding_left_out():
     return document, tied(), example()
 
 
+@attack(
+    "forward twins left out",
+    "symbols",
+    says="LS006 names nothing; units that are equal now and will",
+)
+def parting_left_out():
+    net = dense([[0.5, -0.25]] * 2, [[0.5, -0.25]])
+    document = certify(net, example())
+    document["findings"], document["because"] = [], {}
+    return document, net, example()
+
+
 @attack("ok edited", "form", says="ok: says True, the findings say False")
 def ok_edited():
     document = certify(tied(), example())

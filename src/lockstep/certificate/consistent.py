@@ -116,11 +116,11 @@ def _frozen(frozen: Frozen) -> Iterator[str]:
 
 
 def _findings(claim: Audit) -> Iterator[str]:
-    given = Counter((finding.code, finding.where) for finding in claim.findings)
-    wanted = set(_wanted(claim))
-    for code, where in sorted(wanted - set(given)):
+    given = {(finding.code, finding.where) for finding in claim.findings}
+    wanted, parting = set(_wanted(claim)), {("LS006", name) for name in forward_twins(claim)}
+    for code, where in sorted(wanted - given):
         yield f"findings: {code} of {where or 'the model'} is missing {HINT}"
-    for code, where in sorted(set(given) - wanted):
+    for code, where in sorted(given - wanted - parting):
         if code in (*LOCKING_CODES, "LS006"):
             yield f"findings: {code} of {where or 'the model'} has nothing in the claim to stand on"
         elif code not in CODES:
@@ -128,9 +128,9 @@ def _findings(claim: Audit) -> Iterator[str]:
         elif code == "LS008" and not (claim.assumptions.noise and where in claim.layers):
             yield f"findings: LS008 of {where}: no noise is listed, or no such layer"
     yield from _twice("findings", (f"{f.code} of {f.where}" for f in claim.findings))
-    separating = {where for code, where in wanted if code == "LS006"}
-    if set(claim.because) != separating:
-        yield f"because: explains {few(sorted(claim.because))}, the twins are in {few(separating)}"
+    explained = {where for code, where in given if code == "LS006"}
+    if set(claim.because) != explained:
+        yield f"because: explains {few(sorted(claim.because))}, LS006 names {few(sorted(explained))}"
 
 
 def _wanted(claim: Audit) -> Iterator[tuple[str, str]]:
@@ -142,12 +142,16 @@ def _wanted(claim: Audit) -> Iterator[tuple[str, str]]:
         yield "LS003" if heads else codes[group.kind], where
     for frozen in claim.frozen:
         yield "LS004", frozen.parameter
+
+
+def forward_twins(claim: Audit) -> Iterator[str]:
+    """Layers with units that are equal at the start and not at the end, as the claim tells it."""
     for name, layer in claim.layers.items():
         final = {unit: members for members in layer.classes for unit in members}
         for step, direction, classes in layer.history:
             twins = (c for c in classes if len({final.get(unit) for unit in c}) > 1)
             if (step, direction) == (0, "forward") and any(twins):
-                yield "LS006", name
+                yield name
 
 
 def _assumptions(claim: Audit) -> Iterator[str]:

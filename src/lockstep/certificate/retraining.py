@@ -31,6 +31,7 @@ class Course:
     still: dict[str, Tensor] = field(default_factory=dict)
     read: dict[str, Tensor] = field(default_factory=dict)
     noisy: dict[str, None] = field(default_factory=dict)
+    unseen: frozenset[str] = frozenset()  # gains and biases, known by their entries alone
     degree: int = 1
 
     def frozen(self, name: str) -> Tensor:
@@ -112,6 +113,7 @@ class Retraining:
         )
         course.degree = max(course.degree, one.degree)
         course.noisy.update(dict.fromkeys(one.noisy))
+        course.unseen = one.unseen
         for name in self.plan.keys:
             g, seen = one.gradients[name].residues(), one.read[name]
             all_of = torch.ones(self.subject.parameters[name].shape, dtype=torch.bool)

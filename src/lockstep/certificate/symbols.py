@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lockstep.certificate.consistent import forward_twins
 from lockstep.certificate.modules import copies_exist, module_refutations
 from lockstep.certificate.question import TIES, Question, few
 from lockstep.certificate.retraining import Course, Retraining
@@ -37,6 +38,7 @@ def refutations(question: Question, subject: Any, fields: list[Any]) -> list[str
         *_frozen(question, course),
         *module_refutations(question, subject, course),
         *_unread(question, course),
+        *_forward_twins(question, course),
     ]
     if any(group.kind in TIES for group in claim.locked) and plan.update == "additive":
         strict = Retraining(subject, example, dataclasses.replace(plan, update="any"), fields)
@@ -179,6 +181,17 @@ def _unread(question: Question, course: Course) -> Iterator[str]:
         yield (
             f"findings: LS009 names {few(sorted(claimed)) or 'nothing'}; the example leaves "
             f"{few(sorted(own)) or 'nothing'} unread"
+        )
+
+
+def _forward_twins(question: Question, course: Course) -> Iterator[str]:
+    """LS006 for every layer whose units are seen to part. Equal gains are no forward twins."""
+    claimed = {finding.where for finding in question.claim.findings if finding.code == "LS006"}
+    own = set(forward_twins(question.claim)) - course.unseen
+    if own != claimed:
+        yield (
+            f"findings: LS006 names {few(sorted(claimed)) or 'nothing'}; units that are equal now and "
+            f"will part are in {few(sorted(own)) or 'no layer'}"
         )
 
 
