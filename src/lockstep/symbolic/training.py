@@ -23,9 +23,6 @@ from .records import Pass, slices_print
 from .subject import Subject
 
 MAX_STEPS = 200
-LARGE = 1 << 20
-"""Networks with more entries take the first step for granted: among a million random floats some are equal, and
-the first step tells them apart."""
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -122,14 +119,11 @@ class Training:
             fold = Step(colours, self._plan)
             self._step(trace, step, colours if step else None, given, fold)
             new = fold.colours()
-            if pattern is None and sum(c.numel() for c in new.values()) > LARGE:
-                pattern, refined = Pattern(new), True
-            else:
-                pattern = pattern or Pattern(colours)
-                refined = pattern.refine(new)
-            if not refined:
-                self._finish(trace, colours if step else None)
+            # As initialised the point is not generic (sums may agree by their numbers): never stop there.
+            if pattern is not None and not pattern.refine(new):
+                self._finish(trace, colours)
                 return trace
+            pattern = pattern or Pattern(new)
             self._advance(new)
             colours = new
             self._first_point = None
