@@ -109,7 +109,7 @@ def _explained(subject: Subject, example: Example) -> Iterator[None]:
     except Exception as error:
         tensors = [*named_tensors(example.inputs), *named_tensors(example.targets, "target")]
         shapes = ", ".join(f"{n}: {tuple(t.shape)} {t.dtype}" for n, t in tensors) or "no tensors"
-        with paused(), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with paused(), torch.random.fork_rng(devices=[]):
             _rehearse(subject, example, shapes)
         text = f"{type(error).__name__}: {error}"
         raise UndecidedError(
@@ -120,7 +120,7 @@ def _explained(subject: Subject, example: Example) -> Iterator[None]:
 
 
 def _rehearse(subject: Subject, example: Example, shapes: str) -> None:
-    """Raise what forward() or the loss raise on the example itself."""
+    """Raise what forward(), the loss or the backward pass raise on the example itself."""
     what = "the model's forward()"
     buffers = {n: b.clone() for n, b in subject.buffers.items()}
     try:
@@ -128,11 +128,13 @@ def _rehearse(subject: Subject, example: Example, shapes: str) -> None:
             outputs = subject.call(example.inputs)
             what = "the loss"
             if example.loss is not None:
-                _ = (
-                    example.loss(outputs)
-                    if example.targets is None
-                    else example.loss(outputs, example.targets)
-                )
+                pair = (outputs,) if example.targets is None else (outputs, example.targets)
+                outputs = example.loss(*pair)
+            what = "the backward pass"
+            live = [t for t in float_tensors(outputs) if t.requires_grad]
+            wanted = [p for p in subject.parameters.values() if p.requires_grad]
+            if live and wanted:
+                torch.autograd.grad(live, wanted, [torch.ones_like(t) for t in live], allow_unused=True)
     except Exception as error:
         raise UsageError(
             f"{what} failed on the example ({shapes}): {type(error).__name__}: {error}\nraised at "
