@@ -50,7 +50,9 @@ def _expected(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _differences(name: str, expected: Any, result: Any) -> Iterator[str]:
-    wanted, given = ([x for x in tree_flatten(r)[0] if isinstance(x, Tensor)] for r in (expected, result))
+    wanted, given = (
+        [x for x in tree_flatten(r)[0] if isinstance(x, Tensor)] for r in (expected, result)
+    )
     for n, (e, g) in enumerate(zip(wanted, given, strict=False)):
         if (name, n) in PRIVATE:
             continue

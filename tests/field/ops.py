@@ -12,7 +12,9 @@ EVEN = 5040  # divisible by every window length below
 INDEX = torch.tensor([[0, 2, 1, 0], [1, 1, 0, 2], [2, 0, 0, 1]])
 BALANCED = torch.arange(12).view(3, 4) % 3  # every row four times
 FEW = torch.tensor([2, 0, 2])
-MASK = torch.tensor([[True, False, True, True], [False, False, True, False], [True, True, False, True]])
+MASK = torch.tensor(
+    [[True, False, True, True], [False, False, True, False], [True, True, False, True]]
+)
 M = (3, 4)
 
 
@@ -66,8 +68,16 @@ LINEAR = [
     Op("matmul broadcast", torch.matmul, ((2, 1, 3, 4), (3, 4, 2))),
     Op("addmm", lambda c, a, b: torch.addmm(c, a, b, beta=0.5, alpha=-2), ((3, 2), M, (4, 2))),
     Op("addmm row", torch.addmm, ((2,), M, (4, 2))),
-    Op("baddbmm", lambda c, a, b: torch.baddbmm(c, a, b, beta=2, alpha=3), ((2, 3, 2), (2, 3, 4), (2, 4, 2))),
-    Op("addbmm", lambda c, a, b: torch.addbmm(c, a, b, beta=2, alpha=3), ((3, 2), (2, 3, 4), (2, 4, 2))),
+    Op(
+        "baddbmm",
+        lambda c, a, b: torch.baddbmm(c, a, b, beta=2, alpha=3),
+        ((2, 3, 2), (2, 3, 4), (2, 4, 2)),
+    ),
+    Op(
+        "addbmm",
+        lambda c, a, b: torch.addbmm(c, a, b, beta=2, alpha=3),
+        ((3, 2), (2, 3, 4), (2, 4, 2)),
+    ),
     Op("mv", torch.mv, (M, (4,))),
     Op("addmv", lambda c, a, x: torch.addmv(c, a, x, beta=2, alpha=-1), ((3,), M, (4,))),
     Op("dot", torch.dot, ((4,), (4,))),
@@ -102,7 +112,11 @@ REDUCTIONS = [
 ]
 
 MOVES = [
-    Op("views", lambda a: a.view(2, 6).t().unsqueeze(0).expand(2, 6, 2).permute(2, 0, 1).flatten(1), (M,)),
+    Op(
+        "views",
+        lambda a: a.view(2, 6).t().unsqueeze(0).expand(2, 6, 2).permute(2, 0, 1).flatten(1),
+        (M,),
+    ),
     Op("slices", lambda a: a[1:, ::2] + a[:2, 1::2], (M,)),
     Op("index", lambda a: a[FEW, torch.tensor([1, 1, 3])], (M,)),
     Op("index mixed", lambda a: a[:, FEW, None], (M,)),
@@ -129,13 +143,32 @@ MOVES = [
     Op("index_fill", lambda a: a.index_fill(1, FEW, 2.5), (M,)),
     Op("index_add", lambda a, b: a.index_add(1, FEW, b, alpha=-2), (M, (3, 3))),
     Op("index_put", lambda a, b: a.index_put((FEW[:2], FEW[1:]), b), (M, (2,))),
-    Op("index_put whole dimension", lambda a, b: torch.ops.aten.index_put(a, [None, FEW], b, True), (M, (3, 3))),
+    Op(
+        "index_put whole dimension",
+        lambda a, b: torch.ops.aten.index_put(a, [None, FEW], b, True),
+        (M, (3, 3)),
+    ),
     Op("index_put accumulate", lambda a, b: a.index_put((FEW,), b, accumulate=True), (M, (3, 4))),
-    Op("put", lambda a, b: a.put(torch.tensor([0, 5, 5, 11]), b, accumulate=True), (M, (4,)), gradient=False),
+    Op(
+        "put",
+        lambda a, b: a.put(torch.tensor([0, 5, 5, 11]), b, accumulate=True),
+        (M, (4,)),
+        gradient=False,
+    ),
     Op("scatter", lambda a, b: a.scatter(0, INDEX[:1], b), (M, (1, 4))),
     Op("scatter value", lambda a: a.scatter(0, INDEX[:1], 2.5), (M,)),
-    Op("scatter add mode", lambda a, b: a.scatter(0, INDEX, b, reduce="add"), (M, M), gradient=False),
-    Op("scatter multiply", lambda a, b: a.scatter(0, INDEX, b, reduce="multiply"), (M, M), gradient=False),
+    Op(
+        "scatter add mode",
+        lambda a, b: a.scatter(0, INDEX, b, reduce="add"),
+        (M, M),
+        gradient=False,
+    ),
+    Op(
+        "scatter multiply",
+        lambda a, b: a.scatter(0, INDEX, b, reduce="multiply"),
+        (M, M),
+        gradient=False,
+    ),
     Op("scatter_add", lambda a, b: a.scatter_add(0, INDEX, b), (M, M)),
     *(
         Op(
@@ -167,7 +200,11 @@ MOVES = [
     Op("fold", lambda a: F.fold(a, (4, 5), 2), ((2, 8, 12),)),
     Op("embedding", lambda w: F.embedding(INDEX, w), ((3, 2),)),
     Op("embedding padding", lambda w: F.embedding(INDEX, w, padding_idx=0), ((3, 2),)),
-    Op("embedding by frequency", lambda w: F.embedding(BALANCED, w, scale_grad_by_freq=True), ((3, 2),)),
+    Op(
+        "embedding by frequency",
+        lambda w: F.embedding(BALANCED, w, scale_grad_by_freq=True),
+        ((3, 2),),
+    ),
     *(
         Op(
             f"bag {mode}",
@@ -177,9 +214,21 @@ MOVES = [
         )
         for mode in ("sum", "mean")
     ),
-    Op("bag offsets", lambda w: F.embedding_bag(INDEX.view(-1), w, torch.tensor([0, 0, 5]), mode="sum"), ((3, 2),)),
-    Op("bag by frequency", lambda w: F.embedding_bag(BALANCED, w, mode="sum", scale_grad_by_freq=True), ((3, 2),)),
-    Op("bag weights", lambda w, s: F.embedding_bag(INDEX, w, mode="sum", per_sample_weights=s), ((3, 2), M)),
+    Op(
+        "bag offsets",
+        lambda w: F.embedding_bag(INDEX.view(-1), w, torch.tensor([0, 0, 5]), mode="sum"),
+        ((3, 2),),
+    ),
+    Op(
+        "bag by frequency",
+        lambda w: F.embedding_bag(BALANCED, w, mode="sum", scale_grad_by_freq=True),
+        ((3, 2),),
+    ),
+    Op(
+        "bag weights",
+        lambda w, s: F.embedding_bag(INDEX, w, mode="sum", per_sample_weights=s),
+        ((3, 2), M),
+    ),
 ]
 
 IN_PLACE = [
@@ -196,13 +245,35 @@ IN_PLACE = [
     Op("addmm_", _in_place(lambda x, a, b: x.addmm_(a, b)), ((3, 2), M, (4, 2))),
     Op("scatter_add_", _in_place(lambda x, y: x.scatter_add_(0, INDEX, y)), (M, M)),
     Op("cumsum_", _in_place(lambda x: x.cumsum_(0)), (M,)),
-    Op("transpose_", _in_place(lambda x: x.transpose_(0, 1) * torch.arange(12.0, dtype=x.dtype).view(4, 3)), (M,)),
+    Op(
+        "transpose_",
+        _in_place(lambda x: x.transpose_(0, 1) * torch.arange(12.0, dtype=x.dtype).view(4, 3)),
+        (M,),
+    ),
     Op("squeeze_ unsqueeze_", _in_place(lambda x: x.unsqueeze_(0).squeeze_(0).add_(1)), (M,)),
-    Op("out", lambda x, y: torch.add(x, y, out=torch.empty(3, 4, dtype=x.dtype)), (M, M), gradient=False),
-    Op("out of a mean", lambda x: torch.mean(x, 1, out=torch.empty(3, dtype=x.dtype)), (M,), gradient=False),
-    Op("a constant becomes symbolic", lambda x: (z := torch.zeros(3, 4, dtype=x.dtype), z[1].add_(x[0]), z * x)[2], (M,)),
-    Op("views of a constant follow", lambda x: (z := torch.ones(3, 4, dtype=x.dtype), v := z.t(), z.copy_(x), v * 2)[3], (M,)),
-]  # fmt: skip
+    Op(
+        "out",
+        lambda x, y: torch.add(x, y, out=torch.empty(3, 4, dtype=x.dtype)),
+        (M, M),
+        gradient=False,
+    ),
+    Op(
+        "out of a mean",
+        lambda x: torch.mean(x, 1, out=torch.empty(3, dtype=x.dtype)),
+        (M,),
+        gradient=False,
+    ),
+    Op(
+        "a constant becomes symbolic",
+        lambda x: (z := torch.zeros(3, 4, dtype=x.dtype), z[1].add_(x[0]), z * x)[2],
+        (M,),
+    ),
+    Op(
+        "views of a constant follow",
+        lambda x: (z := torch.ones(3, 4, dtype=x.dtype), v := z.t(), z.copy_(x), v * 2)[3],
+        (M,),
+    ),
+]
 
 
 def _conv(n: int, **settings: object) -> object:
@@ -220,20 +291,49 @@ CONVOLUTIONS = [
     Op("conv2d depthwise", _conv(2, groups=3, stride=(2, 1)), ((2, 3, 5, 4), (6, 1, 2, 2), (6,))),
     Op("conv3d", _conv(3, padding="same"), ((2, 2, 3, 3, 2), (3, 2, 2, 2, 2), (3,))),
     Op("conv_transpose1d", _deconv(1, stride=2, output_padding=1), ((2, 3, 4), (3, 4, 2), (4,))),
-    Op("conv_transpose2d", _deconv(2, groups=2, padding=1, dilation=2), ((2, 4, 3, 4), (4, 3, 2, 2), (6,))),
+    Op(
+        "conv_transpose2d",
+        _deconv(2, groups=2, padding=1, dilation=2),
+        ((2, 4, 3, 4), (4, 3, 2, 2), (6,)),
+    ),
     Op("conv_transpose3d", _deconv(3, stride=2), ((2, 2, 2, 2, 2), (2, 3, 2, 2, 2), (3,))),
     Op("conv2d unbatched", _conv(2), ((3, 5, 4), (4, 3, 2, 2), (4,))),
 ]
 
 POOLS = [
     *(
-        Op(f"avg_pool{n}d", lambda x, n=n: getattr(F, f"avg_pool{n}d")(x, 2, 1), ((2, 3, *[4] * n),), multiple=8)
+        Op(
+            f"avg_pool{n}d",
+            lambda x, n=n: getattr(F, f"avg_pool{n}d")(x, 2, 1),
+            ((2, 3, *[4] * n),),
+            multiple=8,
+        )
         for n in (1, 2, 3)
     ),
-    Op("avg_pool2d padded", lambda x: F.avg_pool2d(x, (3, 2), 2, (1, 0), ceil_mode=True), ((2, 3, 5, 5),), multiple=EVEN),
-    Op("avg_pool2d inside", lambda x: F.avg_pool2d(x, 3, 2, 1, True, False), ((2, 3, 5, 5),), multiple=EVEN),
-    Op("avg_pool2d divisor", lambda x: F.avg_pool2d(x, 3, divisor_override=7), ((2, 3, 5, 5),), multiple=7),
-    Op("avg_pool3d inside", lambda x: F.avg_pool3d(x, 3, 2, 1, True, False), ((1, 2, 4, 4, 4),), multiple=3 * EVEN),
+    Op(
+        "avg_pool2d padded",
+        lambda x: F.avg_pool2d(x, (3, 2), 2, (1, 0), ceil_mode=True),
+        ((2, 3, 5, 5),),
+        multiple=EVEN,
+    ),
+    Op(
+        "avg_pool2d inside",
+        lambda x: F.avg_pool2d(x, 3, 2, 1, True, False),
+        ((2, 3, 5, 5),),
+        multiple=EVEN,
+    ),
+    Op(
+        "avg_pool2d divisor",
+        lambda x: F.avg_pool2d(x, 3, divisor_override=7),
+        ((2, 3, 5, 5),),
+        multiple=7,
+    ),
+    Op(
+        "avg_pool3d inside",
+        lambda x: F.avg_pool3d(x, 3, 2, 1, True, False),
+        ((1, 2, 4, 4, 4),),
+        multiple=3 * EVEN,
+    ),
     *(
         Op(
             f"adaptive_avg_pool{n}d",
@@ -243,13 +343,25 @@ POOLS = [
         )
         for n in (1, 2, 3)
     ),
-    Op("max_unpool2d", lambda x: F.max_unpool2d(x, torch.tensor([[[[0, 3], [10, 13]]]]), 2), ((1, 1, 2, 2),)),
-    Op("max_unpool3d", lambda x: F.max_unpool3d(x, torch.tensor([[[[[5]]]]]), 2), ((1, 1, 1, 1, 1),)),
+    Op(
+        "max_unpool2d",
+        lambda x: F.max_unpool2d(x, torch.tensor([[[[0, 3], [10, 13]]]]), 2),
+        ((1, 1, 2, 2),),
+    ),
+    Op(
+        "max_unpool3d",
+        lambda x: F.max_unpool3d(x, torch.tensor([[[[[5]]]]]), 2),
+        ((1, 1, 1, 1, 1),),
+    ),
 ]
 
 PADS = [
     *(
-        Op(f"pad {mode} {n}d", lambda x, n=n, mode=mode: F.pad(x, [1, 2] * n, mode), ((2, 3, *[4] * n),))
+        Op(
+            f"pad {mode} {n}d",
+            lambda x, n=n, mode=mode: F.pad(x, [1, 2] * n, mode),
+            ((2, 3, *[4] * n),),
+        )
         for mode in ("reflect", "replicate", "circular", "constant")
         for n in (1, 2, 3)
     ),
@@ -262,23 +374,50 @@ def _resize(mode: str, n: int, **settings: object) -> object:
 
 
 RESIZES = [
-    *(Op(f"nearest {n}d", _resize("nearest", n, size=[5] * n), ((2, 2, *[3] * n),)) for n in (1, 2, 3)),
-    *(Op(f"nearest-exact {n}d", _resize("nearest-exact", n, size=[2] * n), ((2, 2, *[3] * n),)) for n in (1, 2, 3)),
+    *(
+        Op(f"nearest {n}d", _resize("nearest", n, size=[5] * n), ((2, 2, *[3] * n),))
+        for n in (1, 2, 3)
+    ),
+    *(
+        Op(f"nearest-exact {n}d", _resize("nearest-exact", n, size=[2] * n), ((2, 2, *[3] * n),))
+        for n in (1, 2, 3)
+    ),
     Op("linear resize", _resize("linear", 1, scale_factor=2), ((2, 3, 4),)),
-    Op("linear factor", _resize("linear", 1, scale_factor=1.6), ((2, 3, 5),), multiple=2**60, span=1, marks=("near",)),
+    Op(
+        "linear factor",
+        _resize("linear", 1, scale_factor=1.6),
+        ((2, 3, 5),),
+        multiple=2**60,
+        span=1,
+        marks=("near",),
+    ),
     Op("linear corners", _resize("linear", 1, size=7, align_corners=True), ((2, 3, 4),)),
     Op("linear one", _resize("linear", 1, size=1, align_corners=True), ((2, 3, 4),)),
     Op("bilinear up", _resize("bilinear", 2, scale_factor=4), ((2, 3, 2, 3),)),
     Op("bilinear down", _resize("bilinear", 2, size=(2, 1)), ((2, 3, 4, 4),)),
-    Op("bilinear corners", _resize("bilinear", 2, size=(5, 3), align_corners=True), ((2, 3, 3, 5),)),
+    Op(
+        "bilinear corners", _resize("bilinear", 2, size=(5, 3), align_corners=True), ((2, 3, 3, 5),)
+    ),
     Op("trilinear", _resize("trilinear", 3, scale_factor=2), ((1, 2, 2, 3, 2),)),
     Op("bicubic up", _resize("bicubic", 2, scale_factor=2), ((2, 2, 3, 4),)),
     Op("bicubic down", _resize("bicubic", 2, size=(2, 2)), ((2, 2, 4, 8),)),
     Op("bicubic corners", _resize("bicubic", 2, size=(5, 3), align_corners=True), ((2, 2, 3, 5),)),
     Op("area", _resize("area", 2, size=(2, 3)), ((2, 2, 5, 4),), multiple=EVEN),
-    Op("bilinear antialias", _resize("bilinear", 2, size=(2, 2), antialias=True), ((1, 2, 4, 4),), marks=("near",), multiple=EVEN),
-    Op("bicubic antialias", _resize("bicubic", 2, size=(3, 2), antialias=True), ((1, 2, 6, 8),), marks=("near",), multiple=EVEN),
-]  # fmt: skip
+    Op(
+        "bilinear antialias",
+        _resize("bilinear", 2, size=(2, 2), antialias=True),
+        ((1, 2, 4, 4),),
+        marks=("near",),
+        multiple=EVEN,
+    ),
+    Op(
+        "bicubic antialias",
+        _resize("bicubic", 2, size=(3, 2), antialias=True),
+        ((1, 2, 6, 8),),
+        marks=("near",),
+        multiple=EVEN,
+    ),
+]
 
 N8 = (2, 4)  # samples and classes, powers of two
 LOSSES = [
@@ -287,29 +426,103 @@ LOSSES = [
     Op("mse none", lambda x, y: F.mse_loss(x, y, reduction="none"), (N8, N8)),
     Op("nll", F.nll_loss, (N8,), (torch.tensor([3, 1]),)),
     Op("nll ignore", lambda x, t: F.nll_loss(x, t, ignore_index=1), (N8,), (torch.tensor([3, 1]),)),
-    Op("nll weight", lambda x, t: F.nll_loss(x, t, weight=torch.tensor([1.0, 3, 2, 5], dtype=x.dtype)), (N8,), (torch.tensor([3, 1]),)),
+    Op(
+        "nll weight",
+        lambda x, t: F.nll_loss(x, t, weight=torch.tensor([1.0, 3, 2, 5], dtype=x.dtype)),
+        (N8,),
+        (torch.tensor([3, 1]),),
+    ),
     Op("nll sum", lambda x, t: F.nll_loss(x, t, reduction="sum"), (N8,), (torch.tensor([3, 1]),)),
     Op("nll none", lambda x, t: F.nll_loss(x, t, reduction="none"), (N8,), (torch.tensor([3, 1]),)),
     Op("nll single", F.nll_loss, ((4,),), (torch.tensor(2),)),
-    Op("nll 2d", lambda x, t: F.nll_loss(x, t, ignore_index=0), ((2, 3, 2, 2),), (torch.tensor([[[1, 2], [0, 1]], [[0, 2], [2, 0]]]),), multiple=5),
-]  # fmt: skip
+    Op(
+        "nll 2d",
+        lambda x, t: F.nll_loss(x, t, ignore_index=0),
+        ((2, 3, 2, 2),),
+        (torch.tensor([[[1, 2], [0, 1]], [[0, 2], [2, 0]]]),),
+        multiple=5,
+    ),
+]
 
 KERNELS = [
     # backward formulas that are polynomials in what was saved, on whole numbers that no forward pass would give
     Op("tanh_backward", aten.tanh_backward, (M, M), gradient=False),
     Op("sigmoid_backward", aten.sigmoid_backward, (M, M), gradient=False),
-    Op("softmax backward", lambda g, o: aten._softmax_backward_data(g, o, 1, g.dtype), (M, M), gradient=False),
-    Op("max pool backward", lambda g, x, i: aten.max_pool2d_with_indices_backward(g, x, [2, 2], [1, 1], [0, 0], [1, 1], False, i),
-       ((1, 1, 2, 2), (1, 1, 3, 3)), (torch.tensor([[[[4, 4], [4, 8]]]]),), gradient=False),
-    Op("adaptive max pool backward", aten.adaptive_max_pool2d_backward, ((1, 1, 2, 2), (1, 1, 3, 3)), (torch.tensor([[[[4, 4], [4, 8]]]]),), gradient=False),
-    Op("cdist backward", lambda g, a, b: aten._cdist_backward(g, a, b, 2.0, torch.tensor([[1.0, 2.0], [4.0, 0.0], [0.5, 1.0]], dtype=g.dtype)), ((3, 2), (3, 4), (2, 4)), gradient=False),
-    Op("layer norm backward", lambda g, x, w, b: aten.native_layer_norm_backward(g, x, [4], x[:, :1] * 2, x[:, 1:2] + 1, w, b, [True, True, True]), (M, M, (4,), (4,)), gradient=False),
-    Op("group norm backward", lambda g, x, m, r, w: aten.native_group_norm_backward(g, x, m, r, w, 2, 4, 4, 2, [True, True, True]),
-       ((2, 4, 2, 2), (2, 4, 2, 2), (2, 2), (2, 2), (4,)), gradient=False),
-    Op("batch norm backward", lambda g, x, w, m, r: aten.native_batch_norm_backward(g, x, w, None, None, m, r, True, 1e-5, [True, True, True]),
-       ((2, 3, 4), (2, 3, 4), (3,), (3,), (3,)), gradient=False),
-    Op("weight norm backward", lambda g, v, s: aten._weight_norm_interface_backward(g, v, s, torch.full((3, 1), 2.0, dtype=g.dtype), 0),
-       ((3, 4), (3, 4), (3, 1)), gradient=False, marks=("near",)),
-]  # fmt: skip
+    Op(
+        "softmax backward",
+        lambda g, o: aten._softmax_backward_data(g, o, 1, g.dtype),
+        (M, M),
+        gradient=False,
+    ),
+    Op(
+        "max pool backward",
+        lambda g, x, i: aten.max_pool2d_with_indices_backward(
+            g, x, [2, 2], [1, 1], [0, 0], [1, 1], False, i
+        ),
+        ((1, 1, 2, 2), (1, 1, 3, 3)),
+        (torch.tensor([[[[4, 4], [4, 8]]]]),),
+        gradient=False,
+    ),
+    Op(
+        "adaptive max pool backward",
+        aten.adaptive_max_pool2d_backward,
+        ((1, 1, 2, 2), (1, 1, 3, 3)),
+        (torch.tensor([[[[4, 4], [4, 8]]]]),),
+        gradient=False,
+    ),
+    Op(
+        "cdist backward",
+        lambda g, a, b: aten._cdist_backward(
+            g, a, b, 2.0, torch.tensor([[1.0, 2.0], [4.0, 0.0], [0.5, 1.0]], dtype=g.dtype)
+        ),
+        ((3, 2), (3, 4), (2, 4)),
+        gradient=False,
+    ),
+    Op(
+        "layer norm backward",
+        lambda g, x, w, b: aten.native_layer_norm_backward(
+            g, x, [4], x[:, :1] * 2, x[:, 1:2] + 1, w, b, [True, True, True]
+        ),
+        (M, M, (4,), (4,)),
+        gradient=False,
+    ),
+    Op(
+        "group norm backward",
+        lambda g, x, m, r, w: aten.native_group_norm_backward(
+            g, x, m, r, w, 2, 4, 4, 2, [True, True, True]
+        ),
+        ((2, 4, 2, 2), (2, 4, 2, 2), (2, 2), (2, 2), (4,)),
+        gradient=False,
+    ),
+    Op(
+        "batch norm backward",
+        lambda g, x, w, m, r: aten.native_batch_norm_backward(
+            g, x, w, None, None, m, r, True, 1e-5, [True, True, True]
+        ),
+        ((2, 3, 4), (2, 3, 4), (3,), (3,), (3,)),
+        gradient=False,
+    ),
+    Op(
+        "weight norm backward",
+        lambda g, v, s: aten._weight_norm_interface_backward(
+            g, v, s, torch.full((3, 1), 2.0, dtype=g.dtype), 0
+        ),
+        ((3, 4), (3, 4), (3, 1)),
+        gradient=False,
+        marks=("near",),
+    ),
+]
 
-OPS = [*RING, *LINEAR, *REDUCTIONS, *MOVES, *IN_PLACE, *CONVOLUTIONS, *POOLS, *PADS, *RESIZES, *LOSSES, *KERNELS]
+OPS = [
+    *RING,
+    *LINEAR,
+    *REDUCTIONS,
+    *MOVES,
+    *IN_PLACE,
+    *CONVOLUTIONS,
+    *POOLS,
+    *PADS,
+    *RESIZES,
+    *LOSSES,
+    *KERNELS,
+]

@@ -50,7 +50,9 @@ def integers(value: Any) -> list[Tensor]:
     return [v for v in values if isinstance(v, Tensor) and not v.is_floating_point()]
 
 
-def gradients(outputs: list[Tensor], leaves: list[Tensor], cotangents: list[Tensor]) -> list[Tensor | None]:
+def gradients(
+    outputs: list[Tensor], leaves: list[Tensor], cotangents: list[Tensor]
+) -> list[Tensor | None]:
     live = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
     if not live:
         return [None] * len(leaves)
@@ -69,7 +71,9 @@ def inner(x: Tensor | None, f: Field) -> Tensor | None:
 def both(op: Op, f: Field = FIELD) -> tuple[list[Any], list[Any]]:
     """(from float64, from residues): outputs, integer outputs, then gradients."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # beta features, slow paths: not what is asked here
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # beta features, slow paths: not what is asked here
         return _both(op, f)
 
 
@@ -77,7 +81,9 @@ def _both(op: Op, f: Field) -> tuple[list[Any], list[Any]]:
     values = [whole(s, op.multiple, n, op.span) for n, s in enumerate(op.shapes)]
     real = [v.clone().requires_grad_(op.gradient) for v in values]
     outputs = op.run(*real, *op.more)
-    cotangents = [whole(o.shape, op.multiple, 100 + n, op.span) for n, o in enumerate(floats(outputs))]
+    cotangents = [
+        whole(o.shape, op.multiple, 100 + n, op.span) for n, o in enumerate(floats(outputs))
+    ]
     expected = [*floats(outputs), *integers(outputs)]
     if op.gradient:
         expected += gradients(floats(outputs), real, cotangents)

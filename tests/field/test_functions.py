@@ -43,7 +43,10 @@ def _residues(r: Any, f: Field) -> Any:
 
 
 def derivative(function: Callable[..., Tensor], x: Tensor, g: Tensor, f: Field = FIELD) -> Tensor:
-    leaf, cotangent = symbolic(x.clone(), torch.float32).requires_grad_(), symbolic(g.clone(), torch.float32)
+    leaf, cotangent = (
+        symbolic(x.clone(), torch.float32).requires_grad_(),
+        symbolic(g.clone(), torch.float32),
+    )
     with engine(f):
         found = gradients([function(leaf)], [leaf], [cotangent])[0]
     return _residues(found, f)
@@ -58,7 +61,21 @@ def real(name: str) -> Callable[[Tensor], Tensor]:
     return getattr(F, name, None) or getattr(torch, name)
 
 
-NAMES = [*UNARY, "sigmoid", "silu", "erfc", "logsigmoid", "sqrt", "rsqrt", "sign", "abs", "relu", "floor", "round", "trunc"]
+NAMES = [
+    *UNARY,
+    "sigmoid",
+    "silu",
+    "erfc",
+    "logsigmoid",
+    "sqrt",
+    "rsqrt",
+    "sign",
+    "abs",
+    "relu",
+    "floor",
+    "round",
+    "trunc",
+]
 
 
 # -- parity and zero are those of the real function -------------------------------------------------------
@@ -73,9 +90,18 @@ def test_parity_is_what_the_real_function_has(name: str) -> None:
     odd = bool(defined.any()) and torch.allclose(y[defined], -mirrored[defined])
     even = bool(defined.any()) and torch.allclose(y[defined], mirrored[defined])
     positive, negative = run(function, x), run(function, -x)
-    assert torch.equal(positive, -negative) <= (odd or not bool(defined.any())), "claimed odd, is not"
-    assert torch.equal(positive, negative) <= (even or not bool(defined.any())), "claimed even, is not"
-    if name not in ("asin", "atanh", "erfinv", "acos"):  # odd too, but not defined on all of this range
+    assert torch.equal(positive, -negative) <= (odd or not bool(defined.any())), (
+        "claimed odd, is not"
+    )
+    assert torch.equal(positive, negative) <= (even or not bool(defined.any())), (
+        "claimed even, is not"
+    )
+    if name not in (
+        "asin",
+        "atanh",
+        "erfinv",
+        "acos",
+    ):  # odd too, but not defined on all of this range
         assert torch.equal(positive, -negative) == (odd and bool(defined.all())) or name == "tan"
 
 
@@ -101,7 +127,11 @@ def test_a_function_knows_the_value_and_nothing_else(name: str) -> None:
 def test_different_functions_primes_and_seeds_differ() -> None:
     x = symbols(*SHAPE)
     results = [run(real(name), x) for name in NAMES]
-    same = [(a, b) for (a, r), (b, s) in itertools.combinations(zip(NAMES, results, strict=True), 2) if torch.equal(r, s)]
+    same = [
+        (a, b)
+        for (a, r), (b, s) in itertools.combinations(zip(NAMES, results, strict=True), 2)
+        if torch.equal(r, s)
+    ]
     assert same == []
     assert not torch.equal(run(torch.tanh, x), run(torch.tanh, x, f=Field(PRIMES[0], seed=6)))
     assert not torch.equal(run(torch.tanh, x), run(torch.tanh, x, f=Field(PRIMES[1], seed=5)))
@@ -111,7 +141,9 @@ def test_settings_make_another_function_and_equal_settings_the_same() -> None:
     x = symbols(*SHAPE)
     assert not torch.equal(run(lambda y: F.elu(y, 1.0), x), run(lambda y: F.elu(y, 2.0), x))
     assert torch.equal(run(lambda y: F.elu(y, 2), x), run(lambda y: F.elu(y, 2.0), x))
-    assert not torch.equal(run(lambda y: F.gelu(y), x), run(lambda y: F.gelu(y, approximate="tanh"), x))
+    assert not torch.equal(
+        run(lambda y: F.gelu(y), x), run(lambda y: F.gelu(y, approximate="tanh"), x)
+    )
     lopsided = run(lambda y: F.hardtanh(y, -0.5, 2.0), x)
     assert not torch.equal(lopsided, -run(lambda y: F.hardtanh(y, -0.5, 2.0), -x))
     assert float(run(lambda y: F.hardtanh(y, 0.5, 2.0), torch.zeros(1))) != 0
@@ -126,7 +158,10 @@ def test_at_infinity(name: str) -> None:
     else:
         assert float(function(ends)[0]) == AT_MINUS_INFINITY[name]
         assert float(function(ends)[1]) == AT_INFINITY.get(name, math.inf)
-    assert run(function, ends).tolist() == [AT_MINUS_INFINITY[name], AT_INFINITY.get(name, math.inf)]
+    assert run(function, ends).tolist() == [
+        AT_MINUS_INFINITY[name],
+        AT_INFINITY.get(name, math.inf),
+    ]
 
 
 # -- identities between functions --------------------------------------------------------------------------
@@ -159,15 +194,33 @@ SAME: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "softmax sums to 1": (lambda x: torch.softmax(x, 1).sum(1), lambda x: torch.ones(4)),
     "logsumexp shifts": (lambda x: torch.logsumexp(x + 3, 1) - 3, lambda x: torch.logsumexp(x, 1)),
     "logaddexp": (lambda x: torch.logaddexp(x, x + 2), lambda x: torch.logaddexp(x + 2, x)),
-    "log_softmax": (lambda x: torch.log_softmax(x, 1), lambda x: x - torch.logsumexp(x, 1, keepdim=True)),
+    "log_softmax": (
+        lambda x: torch.log_softmax(x, 1),
+        lambda x: x - torch.logsumexp(x, 1, keepdim=True),
+    ),
     "hypot": (lambda x: torch.hypot(x, 2 * x), lambda x: (5 * x * x).sqrt()),
     "xlogy": (lambda x: torch.xlogy(x, x), lambda x: x * x.log()),
     "layer norm": (lambda x: F.layer_norm(x, (6,), eps=0.5), lambda x: _standard(x, (1,))),
-    "group norm": (lambda x: F.group_norm(x, 3, eps=0.5), lambda x: _standard(x.view(4, 3, 2), (2,)).view(4, 6)),
-    "batch norm": (lambda x: F.batch_norm(x, None, None, training=True, eps=0.5), lambda x: _standard(x, (0,))),
-    "instance norm": (lambda x: F.instance_norm(x.view(2, 2, 6), eps=0.5), lambda x: _standard(x.view(2, 2, 6), (2,))),
-    "rms norm": (lambda x: F.rms_norm(x, (6,), eps=0.5), lambda x: x / ((x * x).mean(1, keepdim=True) + 0.5).sqrt()),
-    "cosine": (lambda x: F.cosine_similarity(x, x.flip(0)), lambda x: F.cosine_similarity(x.flip(0), x)),
+    "group norm": (
+        lambda x: F.group_norm(x, 3, eps=0.5),
+        lambda x: _standard(x.view(4, 3, 2), (2,)).view(4, 6),
+    ),
+    "batch norm": (
+        lambda x: F.batch_norm(x, None, None, training=True, eps=0.5),
+        lambda x: _standard(x, (0,)),
+    ),
+    "instance norm": (
+        lambda x: F.instance_norm(x.view(2, 2, 6), eps=0.5),
+        lambda x: _standard(x.view(2, 2, 6), (2,)),
+    ),
+    "rms norm": (
+        lambda x: F.rms_norm(x, (6,), eps=0.5),
+        lambda x: x / ((x * x).mean(1, keepdim=True) + 0.5).sqrt(),
+    ),
+    "cosine": (
+        lambda x: F.cosine_similarity(x, x.flip(0)),
+        lambda x: F.cosine_similarity(x.flip(0), x),
+    ),
     "mse": (lambda x: F.mse_loss(x, x.flip(0)), lambda x: ((x - x.flip(0)) ** 2).mean()),
     "bce": (
         lambda x: F.binary_cross_entropy_with_logits(x, x.flip(0), reduction="none"),
@@ -177,13 +230,18 @@ SAME: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
         lambda x: torch._weight_norm(x, x[:, :1], 0),
         lambda x: x * (x[:, :1] / (x * x).sum(1, keepdim=True).sqrt()),
     ),
-    "cdist": (lambda x: torch.cdist(x, x.flip(1)), lambda x: ((x[:, None] - x.flip(1)[None]) ** 2).sum(-1).sqrt()),
+    "cdist": (
+        lambda x: torch.cdist(x, x.flip(1)),
+        lambda x: ((x[:, None] - x.flip(1)[None]) ** 2).sum(-1).sqrt(),
+    ),
     "multi margin": (
         lambda x: F.multi_margin_loss(x, torch.tensor([1, 0, 3, 5]), reduction="sum"),
         lambda x: _margins(x, torch.tensor([1, 0, 3, 5])),
     ),
     "multilabel margin": (
-        lambda x: F.multilabel_margin_loss(x, torch.tensor([[1, 3, -1, 0, 0, 0]]).expand(4, 6), reduction="sum"),
+        lambda x: F.multilabel_margin_loss(
+            x, torch.tensor([[1, 3, -1, 0, 0, 0]]).expand(4, 6), reduction="sum"
+        ),
         lambda x: _labels(x, [1, 3]),
     ),
     "embedding bag": (
@@ -191,7 +249,9 @@ SAME: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
         lambda x: torch.stack([x[:2].amax(0), x[2:].amax(0)]),
     ),
     "scatter amax": (
-        lambda x: torch.zeros(4, 1).scatter_reduce(1, torch.zeros(4, 6, dtype=torch.long), x, "amax", include_self=False),
+        lambda x: torch.zeros(4, 1).scatter_reduce(
+            1, torch.zeros(4, 6, dtype=torch.long), x, "amax", include_self=False
+        ),
         lambda x: x.amax(1, keepdim=True),
     ),
     "scatter amin": (
@@ -199,15 +259,24 @@ SAME: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
         lambda x: x.amin(1, keepdim=True),
     ),
     "max pool": (lambda x: F.max_pool1d(x, 3), lambda x: x.view(4, 2, 3).amax(2)),
-    "adaptive max pool": (lambda x: F.adaptive_max_pool2d(x[:, None, None], 1).view(4), lambda x: x.amax(1)),
-    "max and argmax": (lambda x: x.max(1)[0], lambda x: x.gather(1, x.argmax(1, keepdim=True))[:, 0]),
+    "adaptive max pool": (
+        lambda x: F.adaptive_max_pool2d(x[:, None, None], 1).view(4),
+        lambda x: x.amax(1),
+    ),
+    "max and argmax": (
+        lambda x: x.max(1)[0],
+        lambda x: x.gather(1, x.argmax(1, keepdim=True))[:, 0],
+    ),
     "sort and topk": (lambda x: x.sort(1, descending=True)[0][:, :2], lambda x: x.topk(2, 1)[0]),
     "sort and min": (lambda x: x.sort(1)[0][:, 0], lambda x: x.min(1)[0]),
     "median": (lambda x: x.median(1)[0], lambda x: x.sort(1)[0][:, 2]),
     "kthvalue": (lambda x: x.kthvalue(2, 1)[0], lambda x: x.sort(1)[0][:, 1]),
     "not": (lambda x: torch.where(~(x > 0), x, 1.0), lambda x: torch.where(x > 0, 1.0, x)),
     "and": (lambda x: ((x > 0) & (x > 1)) * 1.0, lambda x: (x > 0).float() * (x > 1).float()),
-    "or": (lambda x: ((x > 0) | (x > 1)) * 1.0, lambda x: 1 - (1 - (x > 0).float()) * (1 - (x > 1).float())),
+    "or": (
+        lambda x: ((x > 0) | (x > 1)) * 1.0,
+        lambda x: 1 - (1 - (x > 0).float()) * (1 - (x > 1).float()),
+    ),
     "xor": (lambda x: ((x > 0) ^ (x > 1)) * 1.0, lambda x: ((x > 0) != (x > 1)) * 1.0),
     "le": (lambda x: (x <= 1) * 1.0, lambda x: 1 - (x > 1).float()),
     "ge": (lambda x: (x >= 1) * 1.0, lambda x: 1 - (x < 1).float()),
@@ -217,8 +286,11 @@ SAME: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "running count": (lambda x: (x > 0).cumsum(1) * 1.0, lambda x: (x > 0).float().cumsum(1)),
     "trunc": (lambda x: x.long().float(), torch.trunc),
     "double": (lambda x: x.double().half().float(), lambda x: x * 1),
-    "constant grid": (lambda x: _grid(x, constant=True), lambda x: x.view(1, 4, 2, 3).flip(3).reshape(4, 6)),
-}  # fmt: skip
+    "constant grid": (
+        lambda x: _grid(x, constant=True),
+        lambda x: x.view(1, 4, 2, 3).flip(3).reshape(4, 6),
+    ),
+}
 
 
 def _standard(x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -239,13 +311,35 @@ def _labels(x: Tensor, right: list[int]) -> Tensor:
 
 def _grid(x: Tensor, constant: bool) -> Tensor:
     """Mirrors an image left to right, by pixel centres."""
-    grid = F.affine_grid(torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]]), [1, 4, 2, 3], align_corners=True)
+    grid = F.affine_grid(
+        torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]]), [1, 4, 2, 3], align_corners=True
+    )
     return F.grid_sample(x.view(1, 4, 2, 3), grid, align_corners=True).view(4, 6)
 
 
 NO_DERIVATIVE = {
-    *("sigmoid of both signs", "softmax sums to 1", "le", "ge", "any", "all", "count", "running count", "trunc"),
-    *("and", "or", "xor", "std", "log_softmax", "ceil", "remainder", "floor division", "relu as clamp"),
+    *(
+        "sigmoid of both signs",
+        "softmax sums to 1",
+        "le",
+        "ge",
+        "any",
+        "all",
+        "count",
+        "running count",
+        "trunc",
+    ),
+    *(
+        "and",
+        "or",
+        "xor",
+        "std",
+        "log_softmax",
+        "ceil",
+        "remainder",
+        "floor division",
+        "relu as clamp",
+    ),
 }  # no gradient, or one through another formula: coefficients rounded to floats, or 1/2 at a tie
 
 
@@ -258,8 +352,23 @@ def test_written_both_ways(name: str) -> None:
 
 # Of these PyTorch's backward asks other questions than of the hand-written form (relu: of its result).
 OTHER_QUESTIONS = {
-    *("relu by hand", "relu as maximum", "relu by mask", "relu by float mask", "abs is 2 relu - x", "relu of both signs"),
-    *("logsumexp shifts", "logaddexp", "norm 3", "multi margin", "multilabel margin", "bce", "log sigmoid of both signs"),
+    *(
+        "relu by hand",
+        "relu as maximum",
+        "relu by mask",
+        "relu by float mask",
+        "abs is 2 relu - x",
+        "relu of both signs",
+    ),
+    *(
+        "logsumexp shifts",
+        "logaddexp",
+        "norm 3",
+        "multi margin",
+        "multilabel margin",
+        "bce",
+        "log sigmoid of both signs",
+    ),
     *("cosine", "minimum", "hypot", "xlogy", "weight norm"),
 }
 
@@ -315,7 +424,9 @@ def test_masks_stay_minus_infinity() -> None:
             lambda s, b=blank: s.masked_fill(mask, b),
             lambda s, b=blank: s + torch.zeros(4).masked_fill(mask, b),
             lambda s, b=blank: torch.where(mask, torch.tensor(b), s),
-            lambda s, b=blank: torch.baddbmm(torch.zeros(1, 1, 4).masked_fill(mask, b), s[None, :, :1], s[None, :1, :])[0],
+            lambda s, b=blank: torch.baddbmm(
+                torch.zeros(1, 1, 4).masked_fill(mask, b), s[None, :, :1], s[None, :1, :]
+            )[0],
         ):
             p = run(lambda s, m=make: torch.softmax(m(s), 1), x)
             assert ((p == 0) == mask).all()
@@ -341,7 +452,9 @@ def test_picks_are_elements_and_ties_go_to_the_lower_index() -> None:
     value, index = run(lambda s: s.max(1), x)
     assert value.item() in (5.0, 9.0)
     assert index.item() == (0 if value.item() == 5 else 1)
-    assert run(lambda s: s.sort(stable=True, dim=1)[1], torch.full((1, 4), 7.0)).tolist() == [[0, 1, 2, 3]]
+    assert run(lambda s: s.sort(stable=True, dim=1)[1], torch.full((1, 4), 7.0)).tolist() == [
+        [0, 1, 2, 3]
+    ]
 
 
 def test_a_running_maximum_does_not_look_ahead() -> None:
@@ -352,7 +465,9 @@ def test_a_running_maximum_does_not_look_ahead() -> None:
     values, index = run(lambda s: s.cummin(1), x)
     assert torch.equal(values, x.gather(1, index))
     assert (index.diff() >= 0).all()
-    assert run(lambda s: s.cummax(1)[1], torch.full((1, 3), 4.0)).tolist() == [[0, 1, 2]]  # PyTorch takes the last
+    assert run(lambda s: s.cummax(1)[1], torch.full((1, 3), 4.0)).tolist() == [
+        [0, 1, 2]
+    ]  # PyTorch takes the last
 
 
 def test_windows_do_not_know_their_place() -> None:
@@ -364,7 +479,10 @@ def test_windows_do_not_know_their_place() -> None:
     assert torch.equal(rolled, y.roll((1, 1), (2, 3)))
     grid = symbols(2, 5, 1, 2, seed=4)
     z = run(lambda s, g: F.grid_sample(s, g, align_corners=False), x, grid)
-    assert torch.equal(run(lambda s, g: F.grid_sample(s, g, align_corners=False), x.flip(1), grid.flip(1)), z.flip(1, 2))
+    assert torch.equal(
+        run(lambda s, g: F.grid_sample(s, g, align_corners=False), x.flip(1), grid.flip(1)),
+        z.flip(1, 2),
+    )
 
 
 def test_equality_of_symbols_is_false_and_of_predicates_undecided() -> None:

@@ -61,8 +61,23 @@ def test_names_are_unique() -> None:
 
 # Containers, bases, and what is an ensemble of rows above.
 ELSEWHERE = {
-    *("Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Container"),
-    *("RNNBase", "RNNCellBase", "NLLLoss2d", "TransformerDecoder", "UpsamplingBilinear2d", "DataParallel"),
+    *(
+        "Module",
+        "Sequential",
+        "ModuleList",
+        "ModuleDict",
+        "ParameterList",
+        "ParameterDict",
+        "Container",
+    ),
+    *(
+        "RNNBase",
+        "RNNCellBase",
+        "NLLLoss2d",
+        "TransformerDecoder",
+        "UpsamplingBilinear2d",
+        "DataParallel",
+    ),
 }
 
 
@@ -71,7 +86,9 @@ def test_no_module_is_forgotten() -> None:
     import field.modules
 
     text = inspect.getsource(field.modules)
-    named = {c for row in ROWS for c in row.name.split()} | {c for c in dir(nn) if f"nn.{c}" in text}
+    named = {c for row in ROWS for c in row.name.split()} | {
+        c for c in dir(nn) if f"nn.{c}" in text
+    }
     classes = {n for n, c in vars(nn).items() if inspect.isclass(c) and issubclass(c, nn.Module)}
     forgotten = {n for n in classes - named - ELSEWHERE if not n.startswith("Lazy")}
     assert sorted(forgotten) == []
@@ -81,7 +98,9 @@ def test_no_module_is_forgotten() -> None:
 
 
 @torch.no_grad()
-def twins(first: nn.Module, middle: nn.Module, last: nn.Module, shape: tuple[int, ...]) -> tuple[nn.Module, torch.Tensor]:
+def twins(
+    first: nn.Module, middle: nn.Module, last: nn.Module, shape: tuple[int, ...]
+) -> tuple[nn.Module, torch.Tensor]:
     """Units 0 and 1 of ``first`` have equal weights in, and out through ``last``; ``middle`` treats them alike."""
     for p in first.parameters():
         p[1] = p[0]
@@ -93,18 +112,55 @@ def twins(first: nn.Module, middle: nn.Module, last: nn.Module, shape: tuple[int
 
 
 DENSE = (
-    nn.Tanh, nn.ReLU, nn.GELU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.CELU, nn.Softplus, nn.Softsign, nn.Hardswish, nn.Sigmoid,
-    nn.Tanhshrink, nn.Hardshrink, nn.Softshrink, nn.LeakyReLU, nn.PReLU, nn.ReLU6, nn.LogSigmoid, nn.Hardsigmoid,
-    lambda: nn.LayerNorm(4), lambda: nn.BatchNorm1d(4), lambda: nn.RMSNorm(4), lambda: nn.PReLU(4), lambda: nn.Threshold(0.1, 3.0),
-    lambda: nn.Softmax(-1), lambda: nn.LogSoftmax(-1), lambda: nn.Softmin(-1),
-)  # fmt: skip
+    nn.Tanh,
+    nn.ReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.Softplus,
+    nn.Softsign,
+    nn.Hardswish,
+    nn.Sigmoid,
+    nn.Tanhshrink,
+    nn.Hardshrink,
+    nn.Softshrink,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.ReLU6,
+    nn.LogSigmoid,
+    nn.Hardsigmoid,
+    lambda: nn.LayerNorm(4),
+    lambda: nn.BatchNorm1d(4),
+    lambda: nn.RMSNorm(4),
+    lambda: nn.PReLU(4),
+    lambda: nn.Threshold(0.1, 3.0),
+    lambda: nn.Softmax(-1),
+    lambda: nn.LogSoftmax(-1),
+    lambda: nn.Softmin(-1),
+)
 IMAGES = (
-    lambda: nn.MaxPool2d(3, 2, 1), lambda: nn.AvgPool2d(3, 2, 1), lambda: nn.AdaptiveMaxPool2d(3), lambda: nn.AdaptiveAvgPool2d(3),
-    lambda: nn.LPPool2d(2, 2), lambda: nn.BatchNorm2d(4), lambda: nn.InstanceNorm2d(4, affine=True), lambda: nn.GroupNorm(2, 4),
-    lambda: nn.ReflectionPad2d(1), lambda: nn.CircularPad2d(1), lambda: nn.ReplicationPad2d(2), lambda: nn.ZeroPad2d(1),
-    lambda: nn.Upsample(scale_factor=1.6), lambda: nn.Upsample(scale_factor=2, mode="bilinear"), lambda: nn.Upsample(size=7, mode="bicubic"),
-    lambda: nn.Softmax2d(), lambda: nn.LocalResponseNorm(8), lambda: nn.Dropout2d(0.0),
-)  # fmt: skip
+    lambda: nn.MaxPool2d(3, 2, 1),
+    lambda: nn.AvgPool2d(3, 2, 1),
+    lambda: nn.AdaptiveMaxPool2d(3),
+    lambda: nn.AdaptiveAvgPool2d(3),
+    lambda: nn.LPPool2d(2, 2),
+    lambda: nn.BatchNorm2d(4),
+    lambda: nn.InstanceNorm2d(4, affine=True),
+    lambda: nn.GroupNorm(2, 4),
+    lambda: nn.ReflectionPad2d(1),
+    lambda: nn.CircularPad2d(1),
+    lambda: nn.ReplicationPad2d(2),
+    lambda: nn.ZeroPad2d(1),
+    lambda: nn.Upsample(scale_factor=1.6),
+    lambda: nn.Upsample(scale_factor=2, mode="bilinear"),
+    lambda: nn.Upsample(size=7, mode="bicubic"),
+    lambda: nn.Softmax2d(),
+    lambda: nn.LocalResponseNorm(8),
+    lambda: nn.Dropout2d(0.0),
+)
 
 
 @pytest.mark.parametrize("middle", DENSE)
@@ -119,7 +175,9 @@ def test_channel_twins_stay_twins(middle) -> None:
     assert lockstep.audit(model, x).layers["0"].classes == ((0, 1), (2,), (3,))
 
 
-@pytest.mark.parametrize("middle", [lambda: nn.Dropout(0.3), nn.AlphaDropout, nn.FeatureAlphaDropout])
+@pytest.mark.parametrize(
+    "middle", [lambda: nn.Dropout(0.3), nn.AlphaDropout, nn.FeatureAlphaDropout]
+)
 def test_noise_tells_twins_apart(middle) -> None:
     model, x = twins(nn.Linear(3, 4), middle(), nn.Linear(4, 2), (6, 3))
     audit = lockstep.audit(model, x)
@@ -140,5 +198,7 @@ def test_recurrent_twins_stay_twins(kind) -> None:
     from field.modules import Call
 
     with torch.enable_grad():
-        audit = lockstep.audit(Call(lambda m, x: m.head(m.rnn(x)[0]), rnn=rnn, head=head), torch.randn(5, 4, 3))
+        audit = lockstep.audit(
+            Call(lambda m, x: m.head(m.rnn(x)[0]), rnn=rnn, head=head), torch.randn(5, 4, 3)
+        )
     assert audit.layers["rnn[l0]"].classes == ((0, 1), (2,), (3,))

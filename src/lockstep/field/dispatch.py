@@ -311,7 +311,8 @@ class Engine(TorchDispatchMode):
     def _placeholder(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         shapes = [tuple(x.shape) for x in tree_flatten(args)[0] if isinstance(x, Tensor)]
         why = f"; {REFUSED[name]}" if name in REFUSED else ""
-        self.missing.setdefault(f"aten::{name}", f"shapes {shapes} {self._place()}{why}")
+        space = func._schema.name.split("::")[0]
+        self.missing.setdefault(f"{space}::{name}", f"shapes {shapes} {self._place()}{why}")
         try:
             result = func(*tree_map(_shape_only, args), **tree_map(_shape_only, kwargs))
         except Exception:  # noqa: BLE001  whatever the meta kernel objects to, the op is missing

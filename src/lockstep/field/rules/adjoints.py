@@ -36,7 +36,9 @@ for _name in SUMS.split():
 
 
 @rule("unfold_backward")
-def unfold_backward(f: Field, grad: Tensor, sizes: list[int], dim: int, size: int, step: int) -> Tensor:
+def unfold_backward(
+    f: Field, grad: Tensor, sizes: list[int], dim: int, size: int, step: int
+) -> Tensor:
     """Windows along ``dim`` lie in the last dimension of ``grad``."""
     dim %= len(sizes)
     index = torch.arange(sizes[dim]).unfold(0, size, step).reshape(-1)

@@ -69,7 +69,13 @@ def log_sigmoid_backward(f: Field, grad: Tensor, x: Tensor, _buffer: Tensor) -> 
 
 @rule("elu_backward", degree="sum")
 def elu_backward(
-    f: Field, grad: Tensor, alpha: float, scale: float, input_scale: float, is_result: bool, saved: Tensor
+    f: Field,
+    grad: Tensor,
+    alpha: float,
+    scale: float,
+    input_scale: float,
+    is_result: bool,
+    saved: Tensor,
 ) -> Tensor:
     key = stable_key("elu derivative", float(alpha), float(scale), float(input_scale), is_result)
     return f.mul(grad, f.function(saved, key))

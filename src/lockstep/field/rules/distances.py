@@ -25,7 +25,9 @@ def euclidean(f: Field, a: Tensor, b: Tensor) -> Tensor:
 
 
 @rule("_cdist_backward", degree="sum")
-def cdist_backward(f: Field, grad: Tensor, a: Tensor, b: Tensor, p: float, distance: Tensor) -> Tensor:
+def cdist_backward(
+    f: Field, grad: Tensor, a: Tensor, b: Tensor, p: float, distance: Tensor
+) -> Tensor:
     """The gradient for the first operand."""
     gap = f.sub(a.unsqueeze(-2), b.unsqueeze(-3))
     slopes = slope(f, gap, distance.unsqueeze(-1), p)

@@ -47,9 +47,17 @@ def add_rows(f: Field, flat: Tensor, values: Tensor, rows: int) -> Tensor:
 
 @rule("_sparse_coo_tensor_with_dims_and_tensors")
 def sparse_gradient(
-    f: Field, sparse_dim: int, dense_dim: int, size: list[int], index: Tensor, values: Tensor, **_: object
+    f: Field,
+    sparse_dim: int,
+    dense_dim: int,
+    size: list[int],
+    index: Tensor,
+    values: Tensor,
+    **_: object,
 ) -> Tensor:
     """A sparse gradient of rows is kept as the dense tensor it stands for."""
     if sparse_dim != 1 or dense_dim != 1:
-        raise NotImplementedError(f"sparse tensors with {sparse_dim} sparse and {dense_dim} dense dimensions")
+        raise NotImplementedError(
+            f"sparse tensors with {sparse_dim} sparse and {dense_dim} dense dimensions"
+        )
     return add_rows(f, index[0], values, size[0])

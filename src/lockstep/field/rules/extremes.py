@@ -73,7 +73,9 @@ def amin(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor
 
 
 @rule("aminmax", "_aminmax", infinite=True)
-def aminmax(f: Field, x: Tensor, *, dim: Any = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def aminmax(
+    f: Field, x: Tensor, *, dim: Any = None, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
     return amin(f, x, dim, keepdim), amax(f, x, dim, keepdim)
 
 

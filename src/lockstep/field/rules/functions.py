@@ -66,7 +66,15 @@ UNARY: dict[str, tuple[int, bool]] = {
     "softshrink": (1, True),
 }
 
-AT_MINUS_INFINITY = {"exp": 0, "exp2": 0, "softplus": 0, "gelu": 0, "mish": 0, "tanh": -1, "erf": -1}
+AT_MINUS_INFINITY = {
+    "exp": 0,
+    "exp2": 0,
+    "softplus": 0,
+    "gelu": 0,
+    "mish": 0,
+    "tanh": -1,
+    "erf": -1,
+}
 AT_INFINITY = {"tanh": 1, "erf": 1}
 
 
@@ -161,7 +169,9 @@ def xlogy(f: Field, a: Operand, b: Operand) -> Tensor:
 
 @rule("special_xlog1py", degree="one")
 def xlog1py(f: Field, a: Operand, b: Operand) -> Tensor:
-    return f.mul(residues(f, a), f.function(residues(f, b), setting_key("log1p", (), {}), zero=True))
+    return f.mul(
+        residues(f, a), f.function(residues(f, b), setting_key("log1p", (), {}), zero=True)
+    )
 
 
 @rule("logaddexp", "logaddexp2", degree="one")

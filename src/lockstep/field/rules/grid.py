@@ -82,12 +82,18 @@ def _constant_weights(f: Field, x: Tensor, grid: Tensor, how: Sampler) -> Tensor
     images = torch.eye(pixels, dtype=torch.float64).reshape(1, pixels, *x.shape[2:])
     modes = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
     sampled = torch.nn.functional.grid_sample(
-        images.expand(known.shape[0], *images.shape[1:]), known.double(), modes[0][how[0]], modes[1][how[1]], how[2]
+        images.expand(known.shape[0], *images.shape[1:]),
+        known.double(),
+        modes[0][how[0]],
+        modes[1][how[1]],
+        how[2],
     )
     return f.embed(sampled.flatten(2).transpose(1, 2).contiguous())
 
 
-def _sample(f: Field, x: Tensor, grid: Tensor, interpolation: int, padding: int, corners: bool) -> Tensor:
+def _sample(
+    f: Field, x: Tensor, grid: Tensor, interpolation: int, padding: int, corners: bool
+) -> Tensor:
     weights = Sampling(f, x, grid, (interpolation, padding, corners)).weights()
     out = f.matmul(x.flatten(2), weights.transpose(1, 2))
     return out.reshape(*x.shape[:2], *grid.shape[1:-1])

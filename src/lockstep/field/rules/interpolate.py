@@ -66,7 +66,9 @@ def cubic_kernel(x: Fraction, a: Fraction) -> Fraction:
     return (((x - 5) * x + 8) * x - 4) * a if x < 2 else Fraction(0)
 
 
-def _smooth(size: int, out: int, corners: bool, factor: float | None, *, cubic: bool = False) -> Entries:
+def _smooth(
+    size: int, out: int, corners: bool, factor: float | None, *, cubic: bool = False
+) -> Entries:
     """Antialiased: the kernel is widened to cover all the inputs that one output stands for."""
     scale = _scale(size, out, corners, factor)
     wide = max(scale, Fraction(1))
@@ -76,7 +78,9 @@ def _smooth(size: int, out: int, corners: bool, factor: float | None, *, cubic: 
         first = max(int(centre - support + HALF), 0)
         last = min(int(centre + support + HALF), size)
         gaps = [(i, (i - centre + HALF) / wide) for i in range(first, last)]
-        taps = [(i, cubic_kernel(g, -HALF) if cubic else max(Fraction(0), 1 - abs(g))) for i, g in gaps]
+        taps = [
+            (i, cubic_kernel(g, -HALF) if cubic else max(Fraction(0), 1 - abs(g))) for i, g in gaps
+        ]
         total = sum((w for _, w in taps), Fraction(0))
         yield from ((o, i, w / total) for i, w in taps)
 
@@ -92,7 +96,9 @@ KINDS: dict[str, tuple[int, Any]] = {
 }
 
 
-def _matrices(f: Field, kind: str, sizes: Any, outs: Any, corners: bool, factors: Any) -> list[Tensor]:
+def _matrices(
+    f: Field, kind: str, sizes: Any, outs: Any, corners: bool, factors: Any
+) -> list[Tensor]:
     n, entries = KINDS[kind]
     given = [*factors, *[None] * (n - len(factors))]
     found = []
@@ -111,14 +117,21 @@ def _define(kind: str) -> None:
     n = KINDS[kind][0]
 
     @rule(kind)
-    def resize(f: Field, x: Tensor, outs: list[int], corners: bool, *factors: float | None) -> Tensor:
+    def resize(
+        f: Field, x: Tensor, outs: list[int], corners: bool, *factors: float | None
+    ) -> Tensor:
         for d, matrix in enumerate(_matrices(f, kind, x.shape[-n:], outs, corners, factors)):
             x = along(f, x, matrix, d - n)
         return x.contiguous()
 
     @rule(f"{kind}_backward")
     def resize_backward(
-        f: Field, grad: Tensor, outs: list[int], sizes: list[int], corners: bool, *factors: float | None
+        f: Field,
+        grad: Tensor,
+        outs: list[int],
+        sizes: list[int],
+        corners: bool,
+        *factors: float | None,
     ) -> Tensor:
         for d, matrix in enumerate(_matrices(f, kind, sizes[-n:], outs, corners, factors)):
             grad = along(f, grad, matrix.t(), d - n)

@@ -16,13 +16,17 @@ def matmul(f: Field, a: Tensor, b: Tensor, *_: object) -> Tensor:
 
 
 @rule("addmm", "baddbmm", degree="sum", infinite=True)
-def addmm(f: Field, c: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def addmm(
+    f: Field, c: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     need_finite("a matrix product", a, b)
     return _plus(f, c, f.matmul(a, b), beta, alpha)
 
 
 @rule("addbmm", degree="sum")
-def addbmm(f: Field, c: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def addbmm(
+    f: Field, c: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     """The products of the batch are summed."""
     return _plus(f, c, f.sum(f.matmul(a, b), (0,)), beta, alpha)
 
@@ -44,7 +48,9 @@ def mv(f: Field, a: Tensor, x: Tensor) -> Tensor:
 
 
 @rule("addmv", degree="sum")
-def addmv(f: Field, c: Tensor, a: Tensor, x: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def addmv(
+    f: Field, c: Tensor, a: Tensor, x: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Tensor:
     return _plus(f, c, f.matmul(a, x[:, None])[:, 0], beta, alpha)
 
 

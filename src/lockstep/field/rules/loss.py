@@ -41,7 +41,12 @@ def mse_loss_backward(f: Field, grad: Tensor, x: Tensor, y: Tensor, reduction: i
 
 @rule("binary_cross_entropy_with_logits", degree="one")
 def bce_with_logits(
-    f: Field, x: Tensor, y: Tensor, weight: Tensor | None = None, pos: Tensor | None = None, reduction: int = 1
+    f: Field,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor | None = None,
+    pos: Tensor | None = None,
+    reduction: int = 1,
 ) -> Tensor:
     """``(1 - y) x - (1 + (pos - 1) y) log_sigmoid(x)``."""
     factor = ONE if pos is None else f.add(ONE, f.mul(f.sub(pos, ONE), y))
@@ -52,7 +57,9 @@ def bce_with_logits(
 # -- negative log likelihood ----------------------------------------------------------------------------
 
 
-def _weights(x: Tensor, target: Tensor, weight: Tensor | None, ignore: int) -> tuple[Tensor, Tensor]:
+def _weights(
+    x: Tensor, target: Tensor, weight: Tensor | None, ignore: int
+) -> tuple[Tensor, Tensor]:
     """(target with ignored rows at 0, weight of each row as residues)."""
     kept = target != ignore
     index = torch.where(kept, target, 0)

@@ -39,7 +39,13 @@ def _gaps(
 
 @rule("multi_margin_loss", degree="sum")
 def multi_margin_loss(
-    f: Field, x: Tensor, target: Tensor, p: int = 1, margin: float = 1, weight: Tensor | None = None, reduction: int = 1
+    f: Field,
+    x: Tensor,
+    target: Tensor,
+    p: int = 1,
+    margin: float = 1,
+    weight: Tensor | None = None,
+    reduction: int = 1,
 ) -> Tensor:
     """``sum over j != y of w[y] max(0, margin - x[y] + x[j])^p / C``."""
     z, w, _ = _gaps(f, x, target, margin, weight)
@@ -84,7 +90,9 @@ def _pairs(f: Field, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor,
 
 
 @rule("multilabel_margin_loss_forward", degree="sum")
-def multilabel_margin_loss(f: Field, x: Tensor, target: Tensor, reduction: int) -> tuple[Tensor, Tensor]:
+def multilabel_margin_loss(
+    f: Field, x: Tensor, target: Tensor, reduction: int
+) -> tuple[Tensor, Tensor]:
     z, counts, _, right = _pairs(f, x, target)
     loss = f.sum(f.mul(z, positive(f, z)) * counts, (1, 2))
     loss = f.scale(loss, f.quotient(x.shape[-1])).reshape(x.shape[:-1])

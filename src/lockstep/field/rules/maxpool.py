@@ -36,7 +36,13 @@ def spread(f: Field, grad: Tensor, index: Tensor, shape: torch.Size, n: int) -> 
 def _define(n: int) -> None:
     @rule(f"max_pool{n}d_with_indices", infinite=True)
     def max_pool(
-        f: Field, x: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil: bool = False
+        f: Field,
+        x: Tensor,
+        kernel: Any,
+        stride: Any = (),
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil: bool = False,
     ) -> Picked:
         settings = (kernel, stride or kernel, padding, dilation)
         out = output_shape(f"max_pool{n}d", x, *settings, ceil)[-n:]
@@ -66,14 +72,18 @@ def _define(n: int) -> None:
         for plane, sample in zip(planes, drawn.reshape(-1, n), strict=True):
             # PyTorch reads the samples from the last dimension to the first.
             columns = zip(x.shape[-n:], out, kernel, sample.flip(0).tolist(), strict=True)
-            value, index = _pick(f, plane, Windows(x.shape[-n:], [_fractional(*c) for c in columns]))
+            value, index = _pick(
+                f, plane, Windows(x.shape[-n:], [_fractional(*c) for c in columns])
+            )
             values.append(value)
             indices.append(index)
         shape = (*x.shape[:-n], *out)
         return torch.cat(values).reshape(shape), torch.cat(indices).reshape(shape)
 
     @rule(f"fractional_max_pool{n}d_backward")
-    def fractional_backward(f: Field, grad: Tensor, x: Tensor, kernel: Any, out: Any, index: Tensor) -> Tensor:
+    def fractional_backward(
+        f: Field, grad: Tensor, x: Tensor, kernel: Any, out: Any, index: Tensor
+    ) -> Tensor:
         return spread(f, grad, index, x.shape, n)
 
 

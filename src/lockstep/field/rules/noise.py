@@ -14,7 +14,9 @@ from torch import Tensor
 from ..registry import NOISE
 
 
-def _like(engine: Any, func: Any, x: Tensor, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
+def _like(
+    engine: Any, func: Any, x: Tensor, *_: Any, dtype: torch.dtype | None = None, **__: Any
+) -> Any:
     return engine.fresh(x.shape, dtype or x.dtype)
 
 
@@ -25,11 +27,15 @@ def _bernoulli(engine: Any, func: Any, x: Tensor, *more: Any, **named: Any) -> A
     return drawn
 
 
-def _sized(engine: Any, func: Any, size: Any, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
+def _sized(
+    engine: Any, func: Any, size: Any, *_: Any, dtype: torch.dtype | None = None, **__: Any
+) -> Any:
     return engine.fresh(size, dtype or torch.get_default_dtype())
 
 
-def _normal(engine: Any, func: Any, mean: Any, std: Any = 1.0, size: Any = None, **more: Any) -> Any:
+def _normal(
+    engine: Any, func: Any, mean: Any, std: Any = 1.0, size: Any = None, **more: Any
+) -> Any:
     """``normal_`` on a tensor, or ``torch.normal``: with tensors for mean or standard deviation, or with a size."""
     if func._schema.name.endswith("normal_") or func._schema.name.endswith("normal_functional"):
         return engine.fresh(mean.shape, mean.dtype)
@@ -61,7 +67,14 @@ def _rrelu(
 NOISE["bernoulli"] = _bernoulli
 for _name in ("uniform", "exponential", "cauchy", "log_normal", "geometric", "random"):
     NOISE[_name] = _like
-for _name in ("rand_like", "randn_like", "poisson", "binomial", "_standard_gamma", "_sample_dirichlet"):
+for _name in (
+    "rand_like",
+    "randn_like",
+    "poisson",
+    "binomial",
+    "_standard_gamma",
+    "_sample_dirichlet",
+):
     NOISE[_name] = _like
 for _name in ("rand", "randn"):
     NOISE[_name] = _sized

@@ -14,7 +14,9 @@ from .powers import inverse_root
 from .reductions import average, variance
 
 
-def standardise(f: Field, x: Tensor, dims: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def standardise(
+    f: Field, x: Tensor, dims: tuple[int, ...], eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """(x - mean) * rstd, mean, rstd; ``rstd`` is 1 over an uninterpreted root of ``var + eps``."""
     spread, centre = variance(f, x, dims, True, 0)
     rstd = root(f, spread, eps)
@@ -31,7 +33,9 @@ def affine(f: Field, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> T
     return x if bias is None else f.add(x, bias)
 
 
-def centred_gradient(f: Field, grad: Tensor, normal: Tensor, rstd: Tensor, dims: tuple[int, ...]) -> Tensor:
+def centred_gradient(
+    f: Field, grad: Tensor, normal: Tensor, rstd: Tensor, dims: tuple[int, ...]
+) -> Tensor:
     """Gradient through ``standardise``: rstd * (g - mean(g) - x^ * mean(g x^))."""
     slope = f.mul(normal, average(f, f.mul(grad, normal), dims, True))
     return f.mul(rstd, f.sub(f.sub(grad, average(f, grad, dims, True)), slope))

@@ -72,7 +72,14 @@ def threshold_backward(f: Field, grad: Tensor, saved: Tensor, limit: float) -> T
 
 @rule("rrelu_with_noise_backward", degree="sum")
 def rrelu_backward(
-    f: Field, grad: Tensor, x: Tensor, noise: Tensor, lower: float, upper: float, training: bool, *_: Any
+    f: Field,
+    grad: Tensor,
+    x: Tensor,
+    noise: Tensor,
+    lower: float,
+    upper: float,
+    training: bool,
+    *_: Any,
 ) -> Tensor:
     """In training the factor of each element was kept in ``noise``; otherwise the slope is the mean of the bounds."""
     if training:

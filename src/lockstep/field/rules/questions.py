@@ -34,12 +34,31 @@ def equal(f: Field, a: Tensor, b: Tensor) -> bool:
 @rule("_has_same_storage_numel", infinite=True)
 def same_storage(f: Field, a: Tensor, b: Tensor) -> bool:
     """Asked by forward-mode derivatives; not about values."""
-    return a.untyped_storage().nbytes() // a.element_size() == b.untyped_storage().nbytes() // b.element_size()
+    return (
+        a.untyped_storage().nbytes() // a.element_size()
+        == b.untyped_storage().nbytes() // b.element_size()
+    )
 
 
 @rule(
-    *("nonzero", "nonzero_numpy", "nonzero_static", "_unique", "_unique2", "unique_dim", "unique_consecutive"),
-    *("bincount", "histc", "_histogramdd_bin_edges", "mode", "bucketize", "searchsorted", "multinomial"),
+    *(
+        "nonzero",
+        "nonzero_numpy",
+        "nonzero_static",
+        "_unique",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+    ),
+    *(
+        "bincount",
+        "histc",
+        "_histogramdd_bin_edges",
+        "mode",
+        "bucketize",
+        "searchsorted",
+        "multinomial",
+    ),
     infinite=True,
 )
 def data_dependent(f: Field, *_: Any, **__: Any) -> Tensor:

@@ -23,12 +23,16 @@ def count(x: Tensor, dims: tuple[int, ...]) -> int:
 
 
 @rule("sum", "nansum")
-def sum_(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def sum_(
+    f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     return f.sum(residues(f, x), axes(x, dim), keepdim) if x.dim() else residues(f, x).clone()
 
 
 @rule("mean", "nanmean")
-def mean(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def mean(
+    f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     return average(f, x, axes(x, dim), keepdim)
 
 
@@ -55,7 +59,9 @@ def variance(
     return spread, centre if keepdim else average(f, x, dims, False)
 
 
-def _statistics(f: Field, x: Tensor, args: tuple[Any, ...], more: dict[str, Any]) -> tuple[Tensor, Tensor]:
+def _statistics(
+    f: Field, x: Tensor, args: tuple[Any, ...], more: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
     """Sort out the three overloads: (unbiased), (dim, unbiased, keepdim), (dim, *, correction, keepdim)."""
     dim, unbiased, keepdim = None, None, more.get("keepdim", False)
     if args and isinstance(args[0], bool):
@@ -94,7 +100,13 @@ def std_mean(f: Field, x: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Tens
 
 @rule("linalg_vector_norm", "norm", degree="one")
 def vector_norm(
-    f: Field, x: Tensor, order: Any = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None
+    f: Field,
+    x: Tensor,
+    order: Any = 2,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
 ) -> Tensor:
     return norm(f, x, 2.0 if order is None else float(order), axes(x, dim), keepdim)
 
@@ -116,7 +128,9 @@ def _total(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool) -> Tensor:
 
 
 @rule("prod", degree="sum")
-def prod(f: Field, x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def prod(
+    f: Field, x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     x = residues(f, x).reshape(-1) if dim is None else residues(f, x)
     d = 0 if dim is None else dim % max(x.dim(), 1)
     if x.dim() == 0:

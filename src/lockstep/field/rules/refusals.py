@@ -5,16 +5,45 @@ from __future__ import annotations
 from ..registry import refuse
 
 refuse(
-    *("_linalg_det", "_linalg_slogdet", "linalg_inv_ex", "_linalg_solve_ex", "linalg_solve_triangular"),
+    *(
+        "_linalg_det",
+        "_linalg_slogdet",
+        "linalg_inv_ex",
+        "_linalg_solve_ex",
+        "linalg_solve_triangular",
+    ),
     *("linalg_lu_factor_ex", "linalg_lu", "linalg_ldl_factor_ex", "lu_unpack", "triangular_solve"),
-    *("linalg_cholesky_ex", "cholesky", "cholesky_inverse", "cholesky_solve", "linalg_lstsq", "linalg_pinv"),
-    *("_linalg_svd", "linalg_qr", "geqrf", "linalg_householder_product", "ormqr", "linalg_matrix_exp"),
+    *(
+        "linalg_cholesky_ex",
+        "cholesky",
+        "cholesky_inverse",
+        "cholesky_solve",
+        "linalg_lstsq",
+        "linalg_pinv",
+    ),
+    *(
+        "_linalg_svd",
+        "linalg_qr",
+        "geqrf",
+        "linalg_householder_product",
+        "ormqr",
+        "linalg_matrix_exp",
+    ),
     *("_linalg_eigh", "linalg_eig", "_linalg_eigvals"),
     because="matrix factorisations and inverses are not followed: precompute the matrix as a constant, or "
     "parametrize it without them",
 )
 refuse(
-    *("_fft_r2c", "_fft_c2r", "_fft_c2c", "view_as_complex", "view_as_real", "complex", "polar", "_conj"),
+    *(
+        "_fft_r2c",
+        "_fft_c2r",
+        "_fft_c2c",
+        "view_as_complex",
+        "view_as_real",
+        "complex",
+        "polar",
+        "_conj",
+    ),
     *("_conj_physical", "conj_physical", "real", "imag", "angle", "stft", "istft"),
     because="complex numbers are not followed: write the real and imaginary parts as two real tensors "
     "(rotary embeddings with cos and sin)",
@@ -29,7 +58,10 @@ refuse(
     because="a tensor that changes its size or storage in place cannot be followed: allocate it with its final shape",
 )
 refuse(
-    *("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable"),
+    *(
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_fused_attention_overrideable",
+    ),
     because="a fused attention kernel was forced: leave the choice of the kernel to PyTorch",
 )
 refuse("logcumsumexp", because="use cumsum of exp, or logsumexp, instead")

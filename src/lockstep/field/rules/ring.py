@@ -61,7 +61,9 @@ def _sign(b: Operand) -> Tensor:
     if value is None:
         return torch.ones(())
     if bool((value == 0).any()):
-        raise UndecidedError("infinity times 0 is not a number: mask after multiplying, or use masked_fill")
+        raise UndecidedError(
+            "infinity times 0 is not a number: mask after multiplying, or use masked_fill"
+        )
     return value.sign().float()
 
 

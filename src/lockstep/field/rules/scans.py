@@ -50,7 +50,10 @@ def _running(f: Field, x: Tensor, dim: int, sign: int) -> tuple[Tensor, Tensor]:
         here = torch.full(candidate.shape, n)
         if n:
             better = rank(f, f.sub(candidate, values[-1])) * sign >= 0
-            candidate, here = torch.where(better, candidate, values[-1]), torch.where(better, here, index[-1])
+            candidate, here = (
+                torch.where(better, candidate, values[-1]),
+                torch.where(better, here, index[-1]),
+            )
         values.append(candidate)
         index.append(here)
     return torch.stack(values, dim), torch.stack(index, dim)

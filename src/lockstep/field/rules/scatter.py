@@ -43,7 +43,12 @@ def scatter(
 
 @rule("index_put", "_unsafe_index_put", "_index_put_impl", infinite=True)
 def index_put(
-    f: Field, x: Tensor, indices: list[Tensor | None], values: Tensor, accumulate: bool = False, *_: object
+    f: Field,
+    x: Tensor,
+    indices: list[Tensor | None],
+    values: Tensor,
+    accumulate: bool = False,
+    *_: object,
 ) -> Tensor:
     for index in indices:
         if index is not None:

@@ -13,7 +13,14 @@ from .extremes import rank
 
 @rule("scatter_reduce", degree="sum")
 def scatter_reduce(
-    f: Field, x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+    f: Field,
+    x: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
 ) -> Tensor:
     """Places that no source reaches keep what they had, with or without ``include_self``."""
     need_integers(index)
@@ -31,7 +38,14 @@ def scatter_reduce(
 
 @rule("index_reduce", degree="sum")
 def index_reduce(
-    f: Field, x: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+    f: Field,
+    x: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
 ) -> Tensor:
     need_integers(index)
     shape = [1] * x.dim()

@@ -41,7 +41,9 @@ def topk(
 
 
 @rule("kthvalue", infinite=True)
-def kthvalue(f: Field, x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+def kthvalue(
+    f: Field, x: Tensor, k: int, dim: int = -1, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
     index = _ranked(f, x, dim, False).narrow(dim, k - 1, 1)
     value = x.gather(dim, index)
     return (value, index) if keepdim else (value.squeeze(dim), index.squeeze(dim))

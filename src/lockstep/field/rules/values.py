@@ -19,7 +19,11 @@ from .ring import trunc
 def _full(shape: Any, value: float, x: Tensor, dtype: torch.dtype | None) -> Tensor:
     """Without a shape, one like ``x``, in its memory layout too."""
     dtype = dtype or claimed(x)
-    like = torch.full_like(x, value, dtype=dtype) if shape is None else torch.full(tuple(shape), value, dtype=dtype)
+    like = (
+        torch.full_like(x, value, dtype=dtype)
+        if shape is None
+        else torch.full(tuple(shape), value, dtype=dtype)
+    )
     return known(like) if like.is_floating_point() else like
 
 
@@ -29,7 +33,9 @@ def zeros(f: Field, x: Tensor, shape: Any = None, *_: Any, dtype: Any = None, **
 
 
 @rule("new_empty_strided", infinite=True)
-def empty_strided(f: Field, x: Tensor, shape: Any, stride: Any, *, dtype: Any = None, **_: Any) -> Tensor:
+def empty_strided(
+    f: Field, x: Tensor, shape: Any, stride: Any, *, dtype: Any = None, **_: Any
+) -> Tensor:
     return known(torch.empty_strided(shape, stride, dtype=dtype or claimed(x)).zero_())
 
 
@@ -44,7 +50,9 @@ def full_like(f: Field, x: Tensor, value: float, *, dtype: Any = None, **_: Any)
 
 
 @rule("new_full", infinite=True)
-def new_full(f: Field, x: Tensor, shape: Any, value: float, *, dtype: Any = None, **_: Any) -> Tensor:
+def new_full(
+    f: Field, x: Tensor, shape: Any, value: float, *, dtype: Any = None, **_: Any
+) -> Tensor:
     return _full(shape, value, x, dtype)
 
 

@@ -34,10 +34,14 @@ def weight_norm_backward(
 
 
 @rule("embedding_renorm", degree="sum")
-def embedding_renorm(f: Field, weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> Tensor:
+def embedding_renorm(
+    f: Field, weight: Tensor, index: Tensor, max_norm: float, norm_type: float
+) -> Tensor:
     """Rows that are looked up shrink to ``max_norm``: each by an uninterpreted factor of its norm."""
     rows = index.reshape(-1).unique()
-    factor = f.function(norm(f, weight[rows], norm_type, (1,), True), stable_key("renorm", max_norm))
+    factor = f.function(
+        norm(f, weight[rows], norm_type, (1,), True), stable_key("renorm", max_norm)
+    )
     return weight.index_copy(0, rows, f.mul(weight[rows], factor))
 
 
