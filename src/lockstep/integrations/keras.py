@@ -223,8 +223,9 @@ def _as_found(keras: Any, layers: Any) -> Iterator[None]:
     filtering = keras.config.is_traceback_filtering_enabled()
     try:
         for layer in layers:
-            if not layer.built:
-                vars(layer)["_maybe_build"] = _built_in_time(layer, layer._maybe_build)
+            stateless = getattr(layer.build, "_is_default", False)
+            if not layer.built and not (stateless and all(inner.built for inner in layer._layers)):
+                vars(layer)["_maybe_build"] = _refuse_to_build(layer)
         keras.config.disable_traceback_filtering()  # it rewrites the texts of errors that pass
         yield
     finally:
@@ -238,16 +239,14 @@ def _as_found(keras: Any, layers: Any) -> Iterator[None]:
             _refill(container, before)
 
 
-def _built_in_time(layer: Any, build: Callable[[Any], None]) -> Callable[[Any], None]:
-    def checked(call_spec: Any) -> None:
-        build(call_spec)
-        if layer._trainable_variables or layer._non_trainable_variables:
-            raise UsageError(
-                f"the layer {layer.name!r} of the Keras model had no weights yet when the audit called it: call the "
-                "model once on an example, model(inputs), before the audit"
-            )
+def _refuse_to_build(layer: Any) -> Callable[[Any], None]:
+    def refuse(_call_spec: Any) -> None:
+        raise UsageError(
+            f"the layer {layer.name!r} of the Keras model has no weights yet: call the model once on an "
+            "example, model(inputs), before the audit"
+        )
 
-    return checked
+    return refuse
 
 
 def _refill(container: Any, before: Any) -> None:
