@@ -64,7 +64,7 @@ def inner(x: Tensor | None, f: Field) -> Tensor | None:
     if x is None:
         return None
     if isinstance(x, Residue):
-        return f.embed(x.inner) if x.known else x.inner
+        return f.embed(x.stored) if x.known else x.stored
     return f.embed(x)
 
 

@@ -30,7 +30,7 @@ def run(function: Callable[..., Any], *inputs: Tensor, f: Field = FIELD) -> Any:
     claims = [symbolic(x.clone(), torch.float32) if x.dtype is torch.float32 else x for x in inputs]
     for c in claims:
         if isinstance(c, Residue):
-            c.cell.infinite = bool(torch.isinf(c.inner).any())
+            c.cell.infinite = bool(torch.isinf(c.stored).any())
     with engine(f):
         result = function(*claims)
     return torch.utils._pytree.tree_map(lambda r: _residues(r, f), result)
@@ -38,7 +38,7 @@ def run(function: Callable[..., Any], *inputs: Tensor, f: Field = FIELD) -> Any:
 
 def _residues(r: Any, f: Field) -> Any:
     if isinstance(r, Residue):
-        return f.embed(r.inner) if r.known else r.inner
+        return f.embed(r.stored) if r.known else r.stored
     return r
 
 

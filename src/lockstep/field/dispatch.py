@@ -128,7 +128,7 @@ class Engine(TorchDispatchMode):
     # -- 2 known floats -------------------------------------------------------------------------
 
     def _native(self, func: Any, name: str, flat: list[Any], spec: Any, guests: list[Residue]) -> Any:
-        plain = [x.inner if isinstance(x, Residue) else x for x in flat]
+        plain = [x.stored if isinstance(x, Residue) else x for x in flat]
         args, kwargs = tree_unflatten(plain, spec)
         with torch.no_grad():
             result = func(*args, **kwargs)
@@ -136,7 +136,7 @@ class Engine(TorchDispatchMode):
             result = torch.zeros(result.shape, dtype=result.dtype)
         if name in ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"):
             tree_map(lambda t: t.zero_() if isinstance(t, Tensor) else t, result)
-        owners = {_storage(g.inner): g for g in guests}
+        owners = {_storage(g.stored): g for g in guests}
         sources = {_storage(x): x for x in flat if isinstance(x, Tensor) and not isinstance(x, Residue)}
         if name == "lift_fresh":  # torch.tensor(0.0): made just now, and perhaps summed into
             sources = {}
@@ -146,7 +146,7 @@ class Engine(TorchDispatchMode):
                 return t
             owner = owners.get(_storage(t))
             if owner is not None:
-                same = next((g for g in guests if g.inner is t), None)
+                same = next((g for g in guests if g.stored is t), None)
                 return same if same is not None else Residue(t, owner.cell, t.dtype)
             if t.layout is not torch.strided or not t.is_floating_point() or _storage(t) in sources:
                 return t  # integers, and views of the caller's own tensors, stay what they are
@@ -170,7 +170,7 @@ class Engine(TorchDispatchMode):
         args, kwargs = tree_unflatten(views, spec)
         kwargs = {k: v for k, v in kwargs.items() if k not in ("dtype", "device", "layout", "pin_memory")}
         result = func(*args, **kwargs)
-        cells = {_storage(x.inner): x for x in tensors if isinstance(x, Residue)}
+        cells = {_storage(x.stored): x for x in tensors if isinstance(x, Residue)}
         dtype = _claim(tensors)
         guests = [x for x in tensors if isinstance(x, Residue)]
         infinite = any(g.cell.infinite for g in guests if not g.known) or any(
@@ -201,7 +201,7 @@ class Engine(TorchDispatchMode):
         if name in REFUSED or not isinstance(target, Residue):
             self._placeholder(func, name, args, kwargs)
             raise self.missing_error()
-        view = _functional(func, name)(target.inner, *args[1:], **kwargs)
+        view = _functional(func, name)(target.stored, *args[1:], **kwargs)
         with no_dispatch():
             func(*args, **kwargs)  # sizes and strides that autograd and the user see
         target._view, target._version_seen = view, target.cell.version
@@ -231,11 +231,11 @@ class Engine(TorchDispatchMode):
             )
         inner_args, inner_kwargs = tree_unflatten(plain, spec)
         degrees = [x.degree for x in flat if isinstance(x, Residue) and not x.known]
-        degree = {"max": max, "sum": sum, "one": lambda _: 1}[rule.degree](degrees or [1])
+        degree = _degree(rule, degrees or [1])
         tensors = [x for x in flat if isinstance(x, Tensor)]
         dtype = rule.gives or kwargs.get("dtype") or _result_dtype(func, args, kwargs, tensors)
         if self.backward and name == "mm" and worthwhile(*inner_args):
-            return outer(self.field, *inner_args, dtype, degree)
+            return outer(self.field, inner_args[0], inner_args[1], dtype, degree)
         self.operands = {id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)}
         self.infinite = infinite = infinite or (far and rule.infinite)
         self.name = name
@@ -284,8 +284,8 @@ class Engine(TorchDispatchMode):
         """The residues of a value; constants are embedded now."""
         if isinstance(x, Residue) and not x.known:
             self._last_infinite = x.cell.infinite
-            return x.inner
-        value = x.inner if isinstance(x, Residue) else x
+            return x.stored
+        value = x.stored if isinstance(x, Residue) else x
         out, self._last_infinite = embed_constant(self.field, value)
         return out
 
@@ -356,7 +356,7 @@ class Engine(TorchDispatchMode):
                     f"{tuple(target.shape)} {self._place()}; register that tensor as a buffer "
                     "(register_buffer) or create it inside forward()"
                 )
-            target.copy_(source.inner if isinstance(source, Residue) else source)
+            target.copy_(source.stored if isinstance(source, Residue) else source)
             return
         target.cell.promote(self.field)
         if isinstance(source, Tensor) and (isinstance(source, Residue) or source.is_floating_point()):
@@ -366,7 +366,7 @@ class Engine(TorchDispatchMode):
                 target.raise_degree(source.degree)
         else:
             values = self.field.integer(source.long()) if isinstance(source, Tensor) else source
-        target.inner.copy_(values)
+        target.stored.copy_(values)
 
     # -- what was read of each parameter -----------------------------------------------------------
 
@@ -448,6 +448,12 @@ def _shape_only(x: Any) -> Any:
     if not isinstance(x, Tensor):
         return x
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+
+
+def _degree(rule: Rule, operands: list[int]) -> int:
+    if rule.degree == "one":
+        return 1
+    return max(operands) if rule.degree == "max" else sum(operands)
 
 
 def _result_dtype(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[Tensor]) -> torch.dtype:

@@ -23,7 +23,6 @@ from ..errors import NonFiniteError
 from .arithmetic import Field
 from .running import active
 
-
 Place = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
@@ -31,7 +30,8 @@ class Cell:
     """One storage. ``flat`` is any tensor on it; ``parameter`` names the model parameter it holds.
 
     ``degree`` bounds the syntactic degree of all entries, ``degrees`` that of views overwritten on their own (the
-    gates of an RNN share a storage). ``all_read``, or else the boolean storage ``read``, says which entries of a parameter an op has read.
+    gates of an RNN share a storage). ``all_read``, or else the boolean storage ``read``, says which entries of a
+    parameter an op has read.
     """
 
     __slots__ = (
@@ -105,21 +105,21 @@ class Residue(torch.Tensor):
 
     @staticmethod
     def __new__(cls, view: Tensor, cell: Cell, dtype: torch.dtype) -> Residue:
-        self: Residue = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        self: Residue = torch.Tensor._make_wrapper_subclass(
             cls,
             view.shape,
             strides=view.stride(),
             storage_offset=view.storage_offset(),
             dtype=dtype,
-            device="cpu" if view.is_meta else view.device,
+            device=torch.device("cpu") if view.is_meta else view.device,
         )
         self.cell, self._view, self._version_seen = cell, view, cell.version
         return self
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @property
-    def inner(self) -> Tensor:
+    def stored(self) -> Tensor:
         """The stored tensor (residues, or true floats while the cell is known)."""
         if self._version_seen != self.cell.version:
             self._view = torch.as_strided(
@@ -151,7 +151,7 @@ class Residue(torch.Tensor):
         cell.degree = max(cell.degree, degree)
 
     def _place(self) -> Place:
-        return tuple(self.shape), self.stride(), self.storage_offset()
+        return tuple(self.shape), self.stride(), int(self.storage_offset())
 
     def tolist(self) -> Any:
         """Python numbers of a constant; a symbol has none, and asking for them is control flow on values."""
@@ -164,14 +164,14 @@ class Residue(torch.Tensor):
     def _constant(self, what: str) -> Tensor:
         if not self.known:
             raise active().refuse_value(f"Python code ({what})")
-        return self.inner.detach()
+        return self.stored.detach()
 
     def __repr__(self) -> str:  # type: ignore[override]
         state = "known" if self.known else "residues"
         return f"Residue({state}, shape={tuple(self.shape)}, dtype={self.dtype})"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return active().run(func, args, kwargs or {})

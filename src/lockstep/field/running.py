@@ -41,7 +41,7 @@ def constant(x: Tensor) -> Tensor | None:
     given = active().operands.get(id(x))
     if given is None or getattr(given, "known", True) is False:
         return None
-    return getattr(given, "inner", given)
+    return getattr(given, "stored", given)
 
 
 def rule_name() -> str:

@@ -28,7 +28,7 @@ class Gradient:
         if self.value is None:
             return None
         if isinstance(self.value, Residue):
-            inner = self.value.inner
+            inner = self.value.stored
             return self.field.embed(inner) if self.value.known else inner
         return self.field.embed(self.value)
 
