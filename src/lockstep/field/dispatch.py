@@ -23,11 +23,12 @@ from torch import Tensor
 from torch._decomp import decomposition_table
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_map
 
 from ..errors import ControlFlowError, LockstepError, MissingRuleError, UndecidedError
 from . import rules as _rules  # noqa: F401  registers every rule
 from .arithmetic import STORE, Field
+from .nest import leaves, rebuilt
 from .outer import Outer, outer, pending_view, worthwhile
 from .registry import MOVES, NOISE, REFUSED, RULES, Rule
 from .residue import FAR_BELOW, Cell, Residue, embed_constant, known, symbolic
@@ -81,7 +82,7 @@ class Engine(TorchDispatchMode):
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name, inplace = _base_name(func)
-        flat, spec = tree_flatten((args, kwargs))
+        flat, spec = leaves((args, kwargs)), (args, kwargs)
         guests = [x for x in flat if isinstance(x, Residue)]
         if name in NOISE and _draws_floats(func, args, kwargs, flat):
             return self._noise(func, name, inplace, args, kwargs)
@@ -129,7 +130,7 @@ class Engine(TorchDispatchMode):
 
     def _native(self, func: Any, name: str, flat: list[Any], spec: Any, guests: list[Residue]) -> Any:
         plain = [x.stored if isinstance(x, Residue) else x for x in flat]
-        args, kwargs = tree_unflatten(plain, spec)
+        args, kwargs = rebuilt(spec, iter(plain))
         with torch.no_grad():
             result = func(*args, **kwargs)
         if name == "_efficientzerotensor":  # forward-mode derivatives: zeros without storage, which no kernel may read
@@ -159,7 +160,7 @@ class Engine(TorchDispatchMode):
     def _move(self, func: Any, flat: list[Any], spec: Any) -> Any:
         first = flat[0]
         if isinstance(first, Residue) and isinstance(first.cell, Outer) and first.cell.pending and _is_view(func):
-            args, kwargs = tree_unflatten([first._view, *flat[1:]], spec)
+            args, kwargs = rebuilt(spec, iter([first._view, *flat[1:]]))
             shape = func(*args, **kwargs)
             if isinstance(shape, Tensor):
                 return pending_view(shape, first.cell, first.dtype)
@@ -167,7 +168,7 @@ class Engine(TorchDispatchMode):
         if any(_symbolic_index(x) for x in tensors[1:]):
             raise self.refuse_value(f"an index or a shape (in {func})")
         views = [self.residues(x) if self._is_value(x) else x for x in flat]
-        args, kwargs = tree_unflatten(views, spec)
+        args, kwargs = rebuilt(spec, iter(views))
         kwargs = {k: v for k, v in kwargs.items() if k not in ("dtype", "device", "layout", "pin_memory")}
         result = func(*args, **kwargs)
         cells = {_storage(x.stored): x for x in tensors if isinstance(x, Residue)}
@@ -213,7 +214,7 @@ class Engine(TorchDispatchMode):
         self, func: Any, rule: Rule, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         kwargs = {k: v for k, v in _without_outs(func, kwargs).items() if k != "layout"}
-        flat, spec = tree_flatten((args, kwargs))
+        flat, spec = leaves((args, kwargs)), (args, kwargs)
         infinite = far = False
         plain: list[Any] = []
         for x in flat:
@@ -229,7 +230,7 @@ class Engine(TorchDispatchMode):
                 f"{self._place()}; the engine follows infinities only through masking, sums, maxima and "
                 "softmax: apply the mask right before the softmax"
             )
-        inner_args, inner_kwargs = tree_unflatten(plain, spec)
+        inner_args, inner_kwargs = rebuilt(spec, iter(plain))
         degrees = [x.degree for x in flat if isinstance(x, Residue) and not x.known]
         degree = _degree(rule, degrees or [1])
         tensors = [x for x in flat if isinstance(x, Tensor)]
@@ -309,7 +310,7 @@ class Engine(TorchDispatchMode):
         return self._placeholder(target, name, args, kwargs)
 
     def _placeholder(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        shapes = [tuple(x.shape) for x in tree_flatten(args)[0] if isinstance(x, Tensor)]
+        shapes = [tuple(x.shape) for x in leaves(args) if isinstance(x, Tensor)]
         why = f"; {REFUSED[name]}" if name in REFUSED else ""
         space = func._schema.name.split("::")[0]
         self.missing.setdefault(f"{space}::{name}", f"shapes {shapes} {self._place()}{why}")
@@ -373,7 +374,7 @@ class Engine(TorchDispatchMode):
     def _mark_reads(self, func: Any, name: str, guests: list[Residue], args: tuple[Any, ...]) -> None:
         if all(g.cell.parameter is None for g in guests) or _is_view(func):
             return
-        if any(isinstance(x, Tensor) and x.numel() == 0 for x in tree_flatten(args)[0]):
+        if any(isinstance(x, Tensor) and x.numel() == 0 for x in leaves(args)):
             return
         for g in guests:
             if g.cell.parameter is None or g.cell.all_read:
