@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_map
 
 from ..errors import ControlFlowError, LockstepError, MissingRuleError, UndecidedError
 from . import rules as _rules  # noqa: F401  registers every rule
-from .arithmetic import STORE, Field
+from .arithmetic import PRIMES, STORE, Field
 from .nest import leaves, rebuilt
 from .outer import Outer, outer, pending_view, worthwhile
 from .registry import MOVES, NOISE, REFUSED, RULES, Rule
@@ -40,13 +40,15 @@ class Engine(TorchDispatchMode):
 
     ``on_product(name, operands, result)`` is told of every op that has a rule (used to find the units of
     weights whose module is never called). ``missing`` lists ops without a rule, ``noisy`` the modules that
-    drew noise.
+    drew noise. A ``shaken`` run asks what reaches what, not for numbers: constants are symbols, and gradients
+    are multiplied by symbols after every op.
     """
 
-    def __init__(self, field: Field, *, quiet_noise: bool = False) -> None:
+    def __init__(self, field: Field, *, quiet_noise: bool = False, shaken: bool = False) -> None:
         super().__init__()
         self.field = field
         self.quiet_noise = quiet_noise
+        self.shaken = shaken
         self.where: Callable[[], str] = lambda: ""
         self.libraries: tuple[str, ...] = _OWN
         self.on_product: Callable[[str, tuple[Any, ...], Any], None] | None = None
@@ -122,9 +124,22 @@ class Engine(TorchDispatchMode):
         With ``quiet_noise`` each is the constant 1: the network as it would be without noise.
         """
         shape = torch.Size(shape)
+        if not shape:
+            return self._scalar(dtype)
         if self.quiet_noise:
             return symbolic(torch.ones(shape, dtype=STORE), dtype)
         return symbolic(self.field.symbols(shape, None), dtype)
+
+    def _scalar(self, dtype: torch.dtype) -> Residue:
+        """A single number drawn from [0, 1): code branches on it (layer drop), so it is a true float.
+
+        Each lane draws from a third of its own, the first from the upper one, which drops nothing as a rule: so
+        at every step some lane takes the branch and some lane does not, as far as its probability allows.
+        """
+        if self.quiet_noise:
+            return known(torch.ones((), dtype=dtype))
+        third = 2 - PRIMES.index(self.field.p) % 3 if self.field.p in PRIMES else 0
+        return known(((torch.rand((), dtype=torch.float64) + third) / 3).to(dtype))
 
     # -- 2 known floats -------------------------------------------------------------------------
 
@@ -250,7 +265,7 @@ class Engine(TorchDispatchMode):
             # A result is a storage of its own, entry by entry: it may be written to in place later.
             if _storage(t) in owned or (not t.is_contiguous() and torch._debug_has_internal_overlap(t)):
                 t = t.clone(memory_format=torch.contiguous_format)
-            out = symbolic(t, dtype, degree)
+            out = symbolic(self._shake(t), dtype, degree)
             out.cell.infinite = infinite and bool(torch.isinf(t).any())
             out.cell.whole = whole
             return out
@@ -288,7 +303,16 @@ class Engine(TorchDispatchMode):
             return x.stored
         value = x.stored if isinstance(x, Residue) else x
         out, self._last_infinite = embed_constant(self.field, value)
+        made_now = self.backward and not (isinstance(x, Residue) and not x.cell.late)
+        if self.shaken and value.is_floating_point() and not made_now:
+            return torch.where(torch.isinf(out), out, self.field.symbols(out.shape, None))
         return out
+
+    def _shake(self, gradient: Tensor) -> Tensor:
+        """Each entry times its own symbol: what cancels stays no longer, what is zero stays zero."""
+        if not (self.shaken and self.backward) or bool(torch.isinf(gradient).any()):
+            return gradient
+        return self.field.mul(gradient, self.field.symbols(gradient.shape, None))
 
     # -- 5 decompositions, 6 missing --------------------------------------------------------------
 
@@ -539,9 +563,9 @@ paused = _disable_current_modes
 
 
 @contextmanager
-def engine(field: Field, *, quiet_noise: bool = False) -> Iterator[Engine]:
+def engine(field: Field, *, quiet_noise: bool = False, shaken: bool = False) -> Iterator[Engine]:
     """Run the body over ``field``; raises one error for all ops that had no rule."""
-    guest = Engine(field, quiet_noise=quiet_noise)
+    guest = Engine(field, quiet_noise=quiet_noise, shaken=shaken)
     with guest:
         try:
             yield guest

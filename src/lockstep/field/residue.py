@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map
 
 from ..errors import NonFiniteError
 from .arithmetic import Field
-from .running import active
+from .running import active, running
 
 Place = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -31,11 +32,11 @@ class Cell:
 
     ``degree`` bounds the syntactic degree of all entries, ``degrees`` that of views overwritten on their own (the
     gates of an RNN share a storage). ``all_read``, or else the boolean storage ``read``, says which entries of a
-    parameter an op has read.
+    parameter an op has read. ``late``: made by autograd, in the backward pass.
     """
 
     __slots__ = (
-        "all_read", "degree", "degrees", "flat", "infinite", "known", "parameter", "read", "version", "whole",
+        "all_read", "degree", "degrees", "flat", "infinite", "known", "late", "parameter", "read", "version", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -47,6 +48,7 @@ class Cell:
         self.version = 0
         self.read: Tensor | None = None
         self.all_read = False
+        self.late = bool(running) and running[-1].backward
         self.degrees: dict[Place, int] = {}
 
     def promote(self, field: Field) -> None:
@@ -174,7 +176,17 @@ class Residue(torch.Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if not running and (plain := _plain((args, kwargs or {}))) is not None:
+            return func(*plain[0], **plain[1])
         return active().run(func, args, kwargs or {})
+
+
+def _plain(given: Any) -> Any:
+    """The arguments as ordinary tensors, if all of them are constants: what a model's caches may keep of a run."""
+    guests = [x for x in tree_flatten(given)[0] if isinstance(x, Residue)]
+    if not all(x.known for x in guests):
+        return None
+    return tree_map(lambda x: x.stored if isinstance(x, Residue) else x, given)
 
 
 def known(value: Tensor) -> Residue:

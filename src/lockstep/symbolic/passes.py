@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,12 +51,13 @@ def run_pass(
     sample: int = 0,
     quiet_noise: bool = False,
     details: bool = False,
+    shaken: bool = False,
 ) -> Pass:
     """Forward and backward at the point ``residues``; see :class:`Pass` for what comes back.
 
     ``step`` and ``sample`` choose the symbols of data, cotangents and noise.
     """
-    torch.manual_seed(stable_key("noise", f.p, f.seed, step, sample) & 0x7FFFFFFF)
+    _seed(stable_key("noise", f.p, f.seed, step, sample))
     generator = torch.Generator().manual_seed(
         stable_key("data", f.p, f.seed, step, sample) & 0x7FFFFFFF
     )
@@ -72,7 +75,10 @@ def run_pass(
     inputs = symbols(example.inputs, f, generator, example.data)
     targets = symbols(example.targets, f, generator, example.data)
     record = Pass()
-    with _explained(subject, example), engine(f, quiet_noise=quiet_noise) as guest:
+    with (
+        _explained(subject, example),
+        engine(f, quiet_noise=quiet_noise, shaken=shaken) as guest,
+    ):
         guest.libraries += (subject.library,) if subject.library else ()
         recorder = Recorder(guest, subject.modules, places, keep_products=details)
         with subject.bind(tensors):
@@ -90,6 +96,15 @@ def run_pass(
         record.read[name] = _read(leaf)
         record.degree = max(record.degree, gradient.degree)
     return record
+
+
+def _seed(key: int) -> None:
+    """All generators that ``forward`` may draw from; :func:`quarters` restores them."""
+    torch.manual_seed(key & 0x7FFFFFFF)
+    random.seed(key)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(key & 0x7FFFFFFF)
 
 
 def _read(leaf: Residue) -> Tensor | None:

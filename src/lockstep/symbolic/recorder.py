@@ -39,6 +39,7 @@ class Recorder:
         keep_products: bool,
     ) -> None:
         self._engine, self._field = engine, engine.field
+        self._modules = modules
         self._paths = {id(m): path for path, m in modules.items()}
         self._outputs = {p.module: p for p in places if p.source == "output"}
         self._taken = {p.module: p for p in places if p.source == "input"}
@@ -243,9 +244,11 @@ class Recorder:
             out[name] = _fold(self._heads.prints[name])
 
     def _of(self, place: Place, parameters: dict[str, Tensor]) -> Tensor:
-        if place.name in self._prints:
-            return pack(self._prints[place.name])
         own = slices_print(self._field, parameters, place.slices, place.width, place.span)
+        if place.name in self._prints:
+            seen = pack(self._prints[place.name])
+            # The function of an embedding's unit is a whole column, not the rows that the example uses.
+            return seen + 7 * own if isinstance(self._modules.get(place.module), nn.Embedding) else seen
         if place.source == "hidden":
             inner = self._hidden_prints(place)
             return own if inner is None else inner

@@ -5,6 +5,7 @@ A :class:`Subject` says which parameters a model has and how it is called with o
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,6 +134,7 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """
     by_id = {id(t): tensors[n] for n, t in _everything(model) if n in tensors}
     saved = [(m, dict(m.__dict__), dict(m._parameters), dict(m._buffers)) for m in model.modules()]
+    contents = [(value, copy.copy(value)) for _, own, *_ in saved for value in own.values() if type(value) in (dict, list)]
     try:
         for m in model.modules():
             for store in (m._parameters, m._buffers):
@@ -143,6 +145,12 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
                 m.__dict__["_flat_weights"] = [m._parameters.get(n) for n in m._flat_weights_names]
         yield
     finally:
+        for value, before in contents:  # a module may keep what it has computed in a dictionary of its own
+            value.clear()
+            if isinstance(value, dict):
+                value.update(before)
+            else:
+                value.extend(before)
         for m, attributes, parameters, buffers in saved:
             m.__dict__.clear()
             m.__dict__.update(attributes)

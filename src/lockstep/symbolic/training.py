@@ -19,6 +19,7 @@ from .colours import Pattern, Step, initial
 from .optimizer import Plan
 from .passes import Example, run_pass
 from .places import Place
+from .reached import unreached, without
 from .records import Pass, slices_print
 from .subject import Subject
 
@@ -258,6 +259,26 @@ class Training:
             coloured = colours is not None and name in colours and self._plan.update == "any"
             keys[name] = held or [colours[name] if coloured and colours is not None else p.detach()]
         trace.labels = equal_tensors(keys)
+        for name, indices in unreached({n: trace.frozen(n) for n in trace.still}, self._shaken).items():
+            trace.seen[name] = without(trace.seen[name], indices, trace.shapes[name])
+
+    def _shaken(self, number: int) -> Pass:
+        """A pass at a generic point; see :mod:`reached`."""
+        f = self._fields[0]
+        generator = torch.Generator().manual_seed(stable_key("shaken", f.seed, number) & 0x7FFFFFFF)
+        point = {n: f.symbols(p.shape, generator) for n, p in self._subject.parameters.items()}
+        return run_pass(
+            self._subject,
+            self._example,
+            self._places,
+            point,
+            f,
+            step=-1,
+            sample=number,
+            moving=self._moving,
+            quiet_noise=self._quiet_noise,
+            shaken=True,
+        )
 
 
 def has_ties(units: Mapping[str, Tensor]) -> bool:
@@ -270,8 +291,10 @@ def _tied(u: Tensor) -> bool:
 
 
 def _stack(lanes: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    names = [n for n in lanes[0] if all(n in lane for lane in lanes)]
-    return {n: torch.stack([lane[n] for lane in lanes]) for n in names}
+    """A lane that skipped a layer (layer drop) tells none of its units apart."""
+    any_of = {name: prints for lane in lanes for name, prints in lane.items()}
+    names = list(lanes[0]) + [n for n in any_of if n not in lanes[0]]
+    return {n: torch.stack([lane.get(n, torch.zeros_like(any_of[n])) for lane in lanes]) for n in names}
 
 
 def equal_tensors(keys: Mapping[str, list[Tensor]]) -> dict[str, str]:

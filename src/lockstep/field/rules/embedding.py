@@ -28,7 +28,7 @@ def embedding_backward(
 ) -> Tensor:
     """The padding row gets none; ``by_frequency`` divides by how often a row was used."""
     flat, g = index.reshape(-1).long(), grad.reshape(-1, grad.shape[-1])
-    if padding >= 0:
+    if padding >= 0 and not active().shaken:  # the padding row does reach the output
         g = g * (flat != padding).unsqueeze(1)
     if by_frequency:
         g = f.mul(g, per_use(f, flat, rows))
