@@ -115,7 +115,9 @@ def _state(
     state: Mapping[str, Any], p: Tensor
 ) -> tuple[str, tuple[Tensor, ...], tuple[Tensor, ...]]:
     """(scalar state as text, odd tensors, even tensors) of one parameter."""
-    scalars, odd, even = [], [], []
+    scalars: list[tuple[str, float]] = []
+    odd: list[Tensor] = []
+    even: list[Tensor] = []
     for key in sorted(state):
         value = state[key]
         if isinstance(value, Tensor) and value.shape == p.shape and value.dim():

@@ -61,12 +61,11 @@ def run_pass(
     generator = torch.Generator().manual_seed(
         stable_key("data", f.p, f.seed, step, sample) & 0x7FFFFFFF
     )
-    leaves = {
-        n: symbolic(r, subject.parameters[n].dtype, parameter=n).requires_grad_(
-            subject.parameters[n].requires_grad
-        )
-        for n, r in residues.items()
-    }
+    leaves: dict[str, Residue] = {}
+    for name, r in residues.items():
+        original = subject.parameters[name]
+        leaves[name] = symbolic(r, original.dtype, parameter=name)
+        leaves[name].requires_grad_(original.requires_grad)
     tensors: dict[str, Tensor] = dict(leaves)
     for name, buffer in subject.buffers.items():
         tensors[name] = (

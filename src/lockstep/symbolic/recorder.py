@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ..field.dispatch import Engine, paused
 from ..field.residue import Residue
@@ -89,6 +90,8 @@ class Recorder:
         self.called.add(path)
         self._heads.leave(path)
         first = output[0] if isinstance(output, (tuple, list)) and output else output
+        if isinstance(first, PackedSequence):
+            first = first.data
         if not isinstance(first, Residue):
             return
         with paused():
@@ -118,10 +121,7 @@ class Recorder:
         if module.proj_size:
             return
         top, size = module.num_layers - 1, module.hidden_size
-        data = (
-            getattr(sequence, "data", sequence) if not isinstance(sequence, Residue) else sequence
-        )
-        columns = self._print(data, -1, path)
+        columns = self._print(sequence, -1, path)
         for n, suffix in enumerate(("", "_reverse") if module.bidirectional else ("",)):
             self._add(f"{path}[l{top}{suffix}]", columns[:, n * size : (n + 1) * size])
 
@@ -172,7 +172,7 @@ class Recorder:
         """The sum of all entries, exact: equal for two tensors that hold the same entries in any order."""
         return float(self._engine.residues(x).sum(dtype=torch.float64))
 
-    def _matrix(self, a: Any, b: Residue, result: Residue) -> None:
+    def _matrix(self, a: Any, b: Any, result: Any) -> None:
         """a (S, I) @ b (I, O), ``b`` a view of a parameter."""
         parameter = b.cell.parameter
         assert parameter is not None

@@ -73,7 +73,7 @@ def subject_of(model: Any) -> Subject:
     return Subject(
         model=model,
         parameters=parameters,
-        buffers={n: b for n, b in model.named_buffers() if b is not None},
+        buffers=dict(model.named_buffers()),
         call=lambda inputs: call_with(model, inputs),
         bind=lambda tensors: bound(model, tensors),
         modules=dict(model.named_modules()),
@@ -84,7 +84,7 @@ def subject_of(model: Any) -> Subject:
 
 def refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
     lazy = [
-        n for n, p in parameters.items() if isinstance(p, nn.parameter.UninitializedTensorMixin)
+        n for n, p in parameters.items() if nn.parameter.is_lazy(p)
     ]
     if lazy:
         raise UsageError(
