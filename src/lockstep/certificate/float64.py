@@ -20,23 +20,21 @@ A tie that is claimed to break (singletons) is not tested here: some separate to
 from __future__ import annotations
 
 import copy
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, is_dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from lockstep.certificate.consistent import tied
 from lockstep.certificate.observe import Watch
+from lockstep.certificate.optimizers import Make, optimizers
 from lockstep.certificate.question import Question, few
+from lockstep.certificate.samples import call, floats, fresh
 
 EQUAL, STILL = 1e-9, 1e-9
 STEPS, CLIP = 5, 1.0
-
-Make = Callable[[nn.Module, list[Tensor]], torch.optim.Optimizer]
 
 
 @dataclass
@@ -46,59 +44,6 @@ class Training:
     reasons: dict[str, None] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
     tried: list[str] = field(default_factory=list)
-
-
-class Arbitrary(torch.optim.Optimizer):
-    """``theta' = H(g, theta)`` elementwise, odd, and no more special: what update "any" allows."""
-
-    def __init__(self, params: Any) -> None:
-        super().__init__(params, {"lr": 0.02})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    bent = p.grad / (1 + 0.3 * p.grad.abs()) * (1 + 0.5 * p.square())
-                    p.sub_(group["lr"] * (bent + 0.2 * p * p.abs()))
-
-
-def optimizers(question: Question) -> dict[str, Make]:
-    """A few that the assumptions allow, and the one that the claim was made for, if it was given."""
-
-    def of(make: Callable[..., torch.optim.Optimizer]) -> Make:
-        return lambda net, moving: make(moving)
-
-    sgd = of(functools.partial(torch.optim.SGD, lr=0.05, momentum=0.5))
-    adamw = of(functools.partial(torch.optim.AdamW, lr=0.01, eps=1e-2, weight_decay=0.1))
-    coupled = of(functools.partial(torch.optim.Adam, lr=0.01, eps=1e-2, weight_decay=0.1))
-    found: dict[str, Make] = {"SGD with momentum": sgd, "AdamW": adamw}
-    if question.claim.assumptions.update == "any":
-        found = {
-            "SGD with momentum": sgd,
-            "Adam with coupled decay": coupled,
-            "arbitrary": of(Arbitrary),
-        }
-    if question.optimizer is not None:
-        found["the given optimizer"] = functools.partial(_given, question)
-    return found
-
-
-def _given(question: Question, net: nn.Module, moving: list[Tensor]) -> torch.optim.Optimizer:
-    """The claim's optimizer on the copy, its state and groups with it."""
-    made = question.optimizer
-    if not isinstance(made, torch.optim.Optimizer):
-        assert made is not None
-        return made(moving)
-    copies = dict(net.named_parameters())
-    twin = {id(p): copies[name] for name, p in question.model.named_parameters()}
-    groups = [
-        {**group, "params": [twin[id(p)] for p in group["params"] if id(p) in twin]}
-        for group in made.param_groups
-    ]
-    again = type(made)([group for group in groups if group["params"]], **made.defaults)
-    again.load_state_dict(copy.deepcopy(made.state_dict()))
-    return again
 
 
 def train(question: Question, moving: frozenset[str]) -> Training:
@@ -115,12 +60,21 @@ def train(question: Question, moving: frozenset[str]) -> Training:
     for number, (name, make) in enumerate(optimizers(question).items()):
         try:
             with _doubles(question.seed + number):
-                net = copy.deepcopy(question.model).double()
+                net = copied(question.model)
                 _Course(question, net, moving, name, found).run(make)
             found.tried.append(name)
         except Exception as error:  # noqa: BLE001  whatever the user's code raises on doubles
             found.notes[f"no float64 training with {name}: {type(error).__name__}: {error}"] = None
     return found
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy in float64. Hooks on parameters, which may bend gradients, do not come along by themselves."""
+    net: nn.Module = copy.deepcopy(model).double()
+    for p, q in zip(model.parameters(), net.parameters(), strict=True):
+        for hook in (p._backward_hooks or {}).values():
+            q.register_hook(hook)
+    return net
 
 
 @contextmanager
@@ -240,44 +194,11 @@ class _Course:
             at = (...,) if frozen.count == frozen.total else tuple(torch.tensor(frozen.indices).t())
             size = float(p.grad[at].abs().max()) / max(top, 1e-30)
             if not size <= STILL:
-                text = f"gradient of {size:.1e} of the largest at step {step} of {self.name}"
-                self.found.reasons.setdefault(
-                    f"frozen/{frozen.parameter}: is claimed frozen, has in float64 a {text}", None
+                place = (
+                    f"frozen/{frozen.parameter}: is claimed frozen, has in float64 a gradient of"
                 )
+                if not any(reason.startswith(place) for reason in self.found.reasons):
+                    text = f"{size:.1e} of the largest at step {step} of {self.name}"
+                    self.found.reasons[f"{place} {text}"] = None
             else:
                 p.grad[at] = 0.0
-
-
-def fresh(value: Any, keep: bool = False) -> Any:
-    """The same structure with new normal numbers for floats (or the given ones, as float64)."""
-    if isinstance(value, Tensor):
-        if not value.is_floating_point():
-            return value.clone()
-        return value.detach().double() if keep else torch.randn(value.shape, dtype=torch.float64)
-    if isinstance(value, Mapping):
-        return {key: fresh(item, keep) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        items = [fresh(item, keep) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
-
-
-def call(net: Callable[..., Any], inputs: Any) -> Any:
-    if isinstance(inputs, Mapping):
-        return net(**inputs)
-    return net(*inputs) if isinstance(inputs, tuple | list) else net(inputs)
-
-
-def floats(value: Any) -> Iterator[Tensor]:
-    """Float tensors among outputs of any nesting."""
-    if isinstance(value, Tensor):
-        if value.is_floating_point():
-            yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from floats(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from floats(item)
-    elif is_dataclass(value):
-        yield from floats(list(vars(value).values()))
