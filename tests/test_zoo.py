@@ -100,7 +100,7 @@ def test_refused(row):
     assert not missing, f"{missing} not in: {caught.value}"
 
 
-def expected_of_training(row: Case) -> None:
+def assert_training_agrees(row: Case) -> None:
     model, inputs, kwargs = row.make()
     optimizers = ADDITIVE if kwargs.get("update") == "additive" else ANY
     seen = observe(model, inputs, optimizers=optimizers, steps=row.steps, loss=kwargs.get("loss"))
@@ -117,7 +117,7 @@ def expected_of_training(row: Case) -> None:
 @pytest.mark.parametrize("row", TRAINED)
 def test_training_shows_what_the_row_says(row):
     """The rows themselves are checked against float64 training, without the engine."""
-    expected_of_training(row)
+    assert_training_agrees(row)
     assert row.classes or row.frozen is not None or row.kinds is not None or row.present
 
 
@@ -136,7 +136,7 @@ def test_a_wrong_row_is_noticed():
     ]
     for row in wrong:
         with pytest.raises(AssertionError, match=r"assert"):
-            expected_of_training(row)
+            assert_training_agrees(row)
         model, inputs, kwargs = row.make()
         with pytest.raises(AssertionError, match=r"assert"):
             assert_expected(lockstep.audit(model, inputs, **kwargs), row)
