@@ -61,7 +61,7 @@ def audit(
         subject: Subject = subject_of(model)
         inputs, targets = subject.prepare(_checked(inputs)), subject.prepare(targets)
         sealed = aside.submit(digest, subject)
-        example = Example(inputs, targets, loss, data)
+        example = Example(inputs, targets, subject.criterion(loss), data)
         plan: Plan = plan_of(subject.parameters, optimizer, update)
         canonical = {id(p): n for n, p in subject.parameters.items()}
         where: list[Place] = list(subject.places)

@@ -353,11 +353,12 @@ def test_equal_embedding_dimensions() -> None:
     assert any(f.code == "LS009" and f.where == "tokens/embeddings" for f in audit.findings)
 
 
-def test_rows_that_a_mask_hides_are_frozen() -> None:
+def test_rows_that_a_mask_hides_are_not_exercised() -> None:
     model = chain((6,), layers.Embedding(8, 4, mask_zero=True), layers.LSTM(3), layers.Dense(2))
     audit = lockstep.audit(model, ids(4, 6, high=8))
-    assert frozen(audit) == {"embedding/embeddings": 4}
-    assert {index[0] for index in audit.frozen[0].indices} == {0}
+    assert audit.ok
+    (finding,) = [finding for finding in audit.findings if finding.code == "LS009"]
+    assert "4 of 32 entries of embedding/embeddings" in finding.message
 
 
 def test_untrainable_layers_do_not_move() -> None:
@@ -636,6 +637,26 @@ def test_a_torch_optimizer_on_the_variables() -> None:
     assert audit.assumptions.optimizer == "Adam"
     assert audit.assumptions.update == "any"
     assert audit.layers["dense"].effective_width == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            "SparseCategoricalCrossentropy",
+        ),
+        (keras.losses.sparse_categorical_crossentropy, "sparse_categorical_crossentropy"),
+        (torch.nn.functional.cross_entropy, "cross_entropy"),
+    ],
+)
+def test_losses_of_keras_take_the_target_first(loss: Any, name: str) -> None:
+    model = chain(
+        (4,), layers.Dense(3, "tanh"), layers.Dense(3, "softmax", kernel_initializer=CONSTANT)
+    )
+    audit = lockstep.audit(model, data(4, 4), loss=loss, targets=ids(4, high=3))
+    assert audit.assumptions.loss == name
+    assert widths(audit) == {"dense": (3, 3), "dense_1": (3, 3)}
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------

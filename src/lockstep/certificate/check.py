@@ -113,6 +113,7 @@ def _against_model(question: Question, reasons: list[str]) -> Checked:
             model=subject.model,
             inputs=subject.prepare(question.inputs),
             targets=subject.prepare(question.targets),
+            loss=subject.criterion(question.loss),
         )
         strange = identity.strangers(prepared, subject)
         inputs = tuple(

@@ -87,6 +87,7 @@ def keras_subject(model: Any, *, training: bool = True) -> Subject:
         training=training,
         notes=(MODE.format(training), RULES),
         prepare=_tensors,
+        criterion=lambda loss: _output_first(keras, loss),
         added=lambda: list(scopes[-1].losses) if scopes else [],
         library=str(Path(keras.__file__).parent),
     )
@@ -197,6 +198,20 @@ def _tensors(value: Any) -> Any:
     if hasattr(value, "__array_interface__"):
         return torch.as_tensor(value)
     return value
+
+
+def _output_first(keras: Any, loss: Any) -> Any:
+    """Losses of Keras take the target first, and a function's value a sample is averaged, as in ``fit``."""
+    theirs = str(getattr(loss, "__module__", "")).partition(".")[0] == "keras"
+    if not theirs and not isinstance(loss, keras.losses.Loss):
+        return loss
+
+    def swapped(output: Any, target: Any) -> Any:
+        value = loss(target, output)
+        return value.mean() if value.dim() else value
+
+    swapped.__name__ = getattr(loss, "__name__", type(loss).__name__)
+    return swapped
 
 
 # -- and left as it was found -----------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class Subject:
     mode it runs in, ``notes`` what else the verdict takes for granted.
 
     Frameworks other than plain PyTorch may bring their own: ``prepare`` makes tensors of their kinds of
-    inputs, ``added()`` lists the losses that the last ``call`` added by itself, ``library`` is the folder whose
+    inputs, ``criterion`` makes ``loss(output, target)`` of their losses, ``added()`` lists the losses that the last ``call`` added by itself, ``library`` is the folder whose
     lines are not the user's.
     """
 
@@ -44,6 +44,7 @@ class Subject:
     training: bool
     notes: tuple[str, ...] = ()
     prepare: Callable[[Any], Any] = lambda inputs: inputs
+    criterion: Callable[[Any], Any] = lambda loss: loss
     added: Callable[[], Sequence[Any]] = tuple
     library: str = ""
 
