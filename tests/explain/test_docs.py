@@ -21,7 +21,16 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "why").glob("*.md"))
 MODULES = [info.name for info in pkgutil.iter_modules(lockstep.explain.__path__)]
 CONSOLE = re.compile(r"```console\n\$ (.+?)\n(.*?)```", re.DOTALL)
-COMMANDS = [(page, *found) for page in PAGES for found in CONSOLE.findall(page.read_text("utf-8"))]
+COMMANDS = [
+    pytest.param(
+        page,
+        *found,
+        id=f"{page.name}: {found[0]}",
+        marks=[] if "why w" in found[0] else pytest.mark.slow,
+    )
+    for page in PAGES
+    for found in CONSOLE.findall(page.read_text("utf-8"))
+]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -43,9 +52,7 @@ def test_python_on_pages(page: Path) -> None:
     assert doctest.DocTestRunner().run(test).failed == 0
 
 
-@pytest.mark.parametrize(
-    "page, command, printed", COMMANDS, ids=[f"{row[0].name}: {row[1]}" for row in COMMANDS]
-)
+@pytest.mark.parametrize("page, command, printed", COMMANDS)
 def test_commands_on_pages(page: Path, command: str, printed: str, tmp_path: Path) -> None:
     program, *arguments = shlex.split(command)
     if program == "lockstep":

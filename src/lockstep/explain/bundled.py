@@ -29,8 +29,8 @@ def course_network(
 ) -> nn.Sequential:
     """2 features, 2 hidden units, 1 sigmoid output, in float64; ``weights`` are w1 … w6.
 
-    >>> [round(float(w), 2) for w in course_network(weights=(1, 2, 3, 4, 5, 6))[2].weight[0]]
-    [5.0, 6.0]
+    >>> course_network(weights=(1, 2, 3, 4, 5, 6))[2].weight.tolist()
+    [[5.0, 6.0]]
     """
     if activation not in ACTIVATIONS:
         raise UsageError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}.")
