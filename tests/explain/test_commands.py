@@ -85,9 +85,8 @@ def test_a_target_of_ones_own(target: str) -> None:
     assert result.exit_code == 0 and "layer '0': 4 -> 4 different units of 4" in result.stdout
 
 
+@pytest.mark.extras
 def test_files(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
-    pytest.importorskip("matplotlib")
     names = {"--save": "h.parquet", "--plot": "h.png"}
     options = [part for key, name in names.items() for part in (key, str(tmp_path / name))]
     assert RUN.invoke(app, ["train", "--steps", "4", *options]).exit_code == 0

@@ -180,8 +180,10 @@ def test_latex_in_both_notations() -> None:
 
 
 @pytest.mark.parametrize("activation", sorted(MODULES))
+@pytest.mark.extras
 def test_matplotlib_can_typeset_the_latex(activation: str) -> None:
-    mathtext = pytest.importorskip("matplotlib.mathtext")
+    from matplotlib import mathtext
+
     net, (x, y) = dense([2, 3, 2, 1], [activation, activation, "sigmoid"]), data(1, 2, 1)
     latex = explain(net, x, y, F.mse_loss, "w1").latex()
     plain = latex.replace(r"\text", r"\mathrm").replace(r"\operatorname", r"\mathrm")

@@ -26,7 +26,7 @@ COMMANDS = [
         page,
         *found,
         id=f"{page.name}: {found[0]}",
-        marks=[] if "why w" in found[0] else pytest.mark.slow,
+        marks=[] if "why w" in found[0] else [pytest.mark.slow, pytest.mark.extras],
     )
     for page in PAGES
     for found in CONSOLE.findall(page.read_text("utf-8"))
@@ -60,10 +60,6 @@ def test_commands_on_pages(page: Path, command: str, printed: str, tmp_path: Pat
         assert result.exit_code == 0, result.output
         assert result.stdout.rstrip() == printed.rstrip()
         return
-    for package in ("matplotlib", "sklearn" if "dense" in command else "torch"):
-        pytest.importorskip(package)
-    if "keras" in command:
-        pytest.importorskip("keras")
     run = [sys.executable, str(ROOT / arguments[0]), str(tmp_path)]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -61,8 +61,10 @@ def test_index_notation_and_wide_layers() -> None:
     assert "W[1][0,1]" in {edge.symbol for edge in picture.edges}
 
 
+@pytest.mark.extras
 def test_matplotlib_draws_the_same() -> None:
-    plt = pytest.importorskip("matplotlib.pyplot")
+    import matplotlib.pyplot as plt
+
     axes = draw(course_network(), X, weight="w1").matplotlib()
     assert len(axes.patches) == 5 and len(axes.lines) == 8  # six weights, two of them on a band
     plt.close(axes.figure)

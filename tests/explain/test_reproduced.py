@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from functools import partial
 
@@ -135,7 +136,7 @@ def test_f26_mod_97_random_read_out() -> None:
 
 def digits() -> tuple[Tensor, Tensor]:
     """scikit-learn's digits / 16, the first 1500 of a permutation."""
-    datasets = pytest.importorskip("sklearn.datasets")
+    datasets = importlib.import_module("sklearn.datasets")
     x, y = datasets.load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(x))[:1500]
     return torch.tensor(x[order] / 16), torch.tensor(y[order])
@@ -187,6 +188,7 @@ F3 = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer, kept", F3)
+@pytest.mark.extras
 def test_f3_optimizer_and_partition(optimizer: partial[torch.optim.Optimizer], kept: bool) -> None:
     net, x, y = cloned(0.2)
     options = {"loss": F.cross_entropy, "optimizer": optimizer, "batch_size": 50}

@@ -234,8 +234,8 @@ def test_unknown_names_are_refused() -> None:
         history.parameter("x")
 
 
+@pytest.mark.extras
 def test_parquet_round_trip(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     net = course_network(seed=1)
     tie(net, "0", [0, 1], outgoing=False)
     history = trained(net, steps=20)
@@ -252,24 +252,29 @@ def test_parquet_round_trip(tmp_path: Path) -> None:
         loaded.activations("0")
 
 
+@pytest.mark.extras
 def test_large_parameters_are_list_columns(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
     net, (x, y) = dense([20, 9, 1], ["tanh", "sigmoid"]), data(10, 20, 1)
     history = train(net, x, y, loss=F.mse_loss, optimizer=OPTIMIZERS["sgd"], steps=3)
     history.save(tmp_path / "h.parquet")
     assert torch.equal(History.load(tmp_path / "h.parquet").weights, history.weights)
 
 
+@pytest.mark.extras
 def test_another_file_is_refused(tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as arrow
+    from pyarrow import parquet
+
     parquet.write_table(arrow.table({"step": [0]}), tmp_path / "other.parquet")
     with pytest.raises(UsageError, match="not a Lockstep history"):
         History.load(tmp_path / "other.parquet")
 
 
 @pytest.mark.parametrize("inputs", [2, 3])
+@pytest.mark.extras
 def test_the_figure_has_four_panels(inputs: int) -> None:
-    plt = pytest.importorskip("matplotlib.pyplot")
+    import matplotlib.pyplot as plt
+
     net, (x, y) = dense([inputs, 3, 1], ["relu", "sigmoid"]), data(20, inputs, 1)
     history = train(net, x, y, loss=F.mse_loss, optimizer=OPTIMIZERS["adam"], steps=10)
     figure = history.plot()
