@@ -118,7 +118,8 @@ def _units(kinds: Any, layer: Any, own: Own) -> Units | None:
         return Units(layer.output_dim)
     if isinstance(layer, kinds.BatchNormalization | kinds.GroupNormalization):
         return Units(_first(own).shape[0], layer.axis)
-    if isinstance(layer, kinds.LayerNormalization | kinds.RMSNormalization):
+    rms = getattr(kinds, "RMSNormalization", kinds.LayerNormalization)  # younger than Keras 3.8
+    if isinstance(layer, kinds.LayerNormalization | rms):
         axis = layer.axis if isinstance(layer.axis, int) else layer.axis[-1]
         return Units(_first(own).shape[-1], axis)
     if isinstance(layer, kinds.PReLU):
