@@ -263,12 +263,7 @@ SAME: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
         lambda x: F.adaptive_max_pool2d(x[:, None, None], 1).view(4),
         lambda x: x.amax(1),
     ),
-    "max and argmax": (
-        lambda x: x.max(1)[0],
-        lambda x: x.gather(1, x.argmax(1, keepdim=True))[:, 0],
-    ),
     "sort and topk": (lambda x: x.sort(1, descending=True)[0][:, :2], lambda x: x.topk(2, 1)[0]),
-    "sort and min": (lambda x: x.sort(1)[0][:, 0], lambda x: x.min(1)[0]),
     "median": (lambda x: x.median(1)[0], lambda x: x.sort(1)[0][:, 2]),
     "kthvalue": (lambda x: x.kthvalue(2, 1)[0], lambda x: x.sort(1)[0][:, 1]),
     "not": (lambda x: torch.where(~(x > 0), x, 1.0), lambda x: torch.where(x > 0, 1.0, x)),
@@ -447,14 +442,58 @@ def test_predicates_of_infinity_are_plain() -> None:
 # -- choices ---------------------------------------------------------------------------------------------------
 
 
-def test_picks_are_elements_and_ties_go_to_the_lower_index() -> None:
+def test_where_an_integer_is_asked_for_ties_go_to_the_lower_index() -> None:
     x = torch.tensor([[5.0, 9.0, 5.0, 9.0]])
-    value, index = run(lambda s: s.max(1), x)
-    assert value.item() in (5.0, 9.0)
-    assert index.item() == (0 if value.item() == 5 else 1)
+    assert run(lambda s: s.argmax(1), x).item() in (0, 1)
+    assert run(lambda s: s.max(1)[1], x).item() == run(lambda s: s.argmax(1), x).item()
     assert run(lambda s: s.sort(stable=True, dim=1)[1], torch.full((1, 4), 7.0)).tolist() == [
         [0, 1, 2, 3]
     ]
+
+
+MAXIMA = {
+    "amax": lambda x: x.amax(1),
+    "amin": lambda x: x.amin((0, 1)),
+    "max": lambda x: x.max(1)[0],
+    "max of all": lambda x: x.max(),
+    "norm inf": lambda x: torch.linalg.vector_norm(x, torch.inf, dim=1),
+    "max pool": lambda x: F.max_pool1d(x, 3, 1, 1),
+    "adaptive": lambda x: F.adaptive_max_pool1d(x, 4),
+    "fractional": lambda x: F.fractional_max_pool2d(x[None, None], 3, (2, 2)),
+    "bag": lambda x: F.embedding_bag(torch.tensor([[0, 1, 2, 3]]), x, mode="max"),
+    "scatter": lambda x: torch.zeros(4, 1).scatter_reduce(1, torch.zeros(4, 6, dtype=torch.long), x, "amax"),
+    "index": lambda x: torch.zeros(4, 1).index_reduce(1, torch.zeros(6, dtype=torch.long), x, "amin"),
+    "running": lambda x: x.cummax(1)[0],
+    "largest of two": lambda x: torch.maximum(x, x.flip(1)),
+    "equal to the largest": lambda x: x * (x == x.amax(1, keepdim=True)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_any_element_may_be_the_largest(name: str) -> None:
+    """No gradient is zero by chance, and together they are the gradient of one element."""
+    x = symbols(*SHAPE)
+    g = symbols(*run(MAXIMA[name], x).shape, seed=3)
+    d = derivative(MAXIMA[name], x, g)
+    assert (d != 0).all() or name == "fractional"
+    if name in ("amax", "max", "amin", "max of all", "max pool", "adaptive", "bag"):
+        assert FIELD.sum(d, (0, 1)) == FIELD.sum(g.reshape(-1), (0,))
+
+
+@pytest.mark.parametrize("name", ["amax", "max", "max pool", "adaptive", "running", "bag"])
+def test_the_largest_of_equals_is_what_they_are(name: str) -> None:
+    assert (run(MAXIMA[name], torch.full(SHAPE, 7.0)) == 7).all()
+
+
+def test_equality_with_another_maximum_is_no_predicate() -> None:
+    x, y = (symbolic(symbols(4, 4, seed=n), torch.float32) for n in (0, 1))
+    with engine(FIELD):
+        top = x.amax(1)
+        assert isinstance(x == top.unsqueeze(1), Residue)
+        assert not isinstance(x == top, Residue)  # along the wrong dimension
+        assert not isinstance(y == top.unsqueeze(1), Residue)
+        x.add_(1)
+        assert not isinstance(x == top.unsqueeze(1), Residue)  # not what it was
 
 
 def test_a_running_maximum_does_not_look_ahead() -> None:
@@ -462,9 +501,6 @@ def test_a_running_maximum_does_not_look_ahead() -> None:
     later = torch.cat([x[:, :5], symbols(1, 3, seed=9)], 1)
     one, other = (run(lambda s: s.cummax(1)[0], t) for t in (x, later))
     assert torch.equal(one[:, :5], other[:, :5])
-    values, index = run(lambda s: s.cummin(1), x)
-    assert torch.equal(values, x.gather(1, index))
-    assert (index.diff() >= 0).all()
     assert run(lambda s: s.cummax(1)[1], torch.full((1, 3), 4.0)).tolist() == [
         [0, 1, 2]
     ]  # PyTorch takes the last

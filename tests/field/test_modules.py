@@ -202,3 +202,32 @@ def test_recurrent_twins_stay_twins(kind) -> None:
             Call(lambda m, x: m.head(m.rnn(x)[0]), rnn=rnn, head=head), torch.randn(5, 4, 3)
         )
     assert audit.layers["rnn[l0]"].classes == ((0, 1), (2,), (3,))
+
+
+class Longest(nn.Module):
+    """Positions that are told apart, then a maximum over them."""
+
+    def __init__(self, pool) -> None:
+        super().__init__()
+        self.position, self.read = nn.Parameter(torch.randn(30, 6)), nn.Linear(6, 2)
+        self.pool = pool
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.read(self.pool(x + self.position))
+
+
+POOLS = {
+    "amax": lambda h: h.amax(1),
+    "max": lambda h: h.max(1)[0],
+    "pool": lambda h: nn.functional.max_pool1d(h.transpose(1, 2), 30)[..., 0],
+    "adaptive": lambda h: nn.functional.adaptive_max_pool1d(h.transpose(1, 2), 1)[..., 0],
+    "running": lambda h: h.cummax(1)[0][:, -1],
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_losing_a_maximum_by_chance_is_not_being_frozen(name: str) -> None:
+    """4 samples choose at most 4 of 30 positions; any of them may be chosen on other data."""
+    audit = lockstep.audit(Longest(POOLS[name]), torch.randn(4, 30, 6))
+    assert audit.frozen == ()
+    assert {finding.code for finding in audit.findings} & {"LS004", "LS009"} == set()

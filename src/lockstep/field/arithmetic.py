@@ -53,6 +53,20 @@ def has_primitive_root_two(p: int) -> bool:
     return all(pow(2, (p - 1) // q, p) != 1 for q in factors)
 
 
+def draw_primes(key: int, count: int) -> tuple[int, ...]:
+    """``count`` primes of that kind between 2^19 and 2^20, chosen by ``key``.
+
+    Two floats can be one residue modulo primes known in advance; not modulo primes that depend on them.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        key = key * 6364136223846793005 + 1442695040888963407 & (1 << 64) - 1
+        n = (1 << 19 | key >> 40) & (1 << 20) - 1 | 1
+        if n not in found and is_prime(n) and has_primitive_root_two(n):
+            found.append(n)
+    return tuple(found)
+
+
 # -- a stable pseudo-random function ------------------------------------------------------------
 
 _M1, _M2 = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # SplitMix64's multipliers, as signed integers
@@ -186,7 +200,7 @@ class Field:
         if colours.numel() > CHUNK:
             flat = colours.reshape(-1)
             return torch.cat([self.draw(part, key) for part in flat.split(CHUNK)]).view(colours.shape)
-        uniform = _shift(mix(colours.abs(), key ^ self.p), 11).double().mul_(2.0**-53 * (self.p - 1))
+        uniform = _shift(mix(colours.abs(), key ^ self.p ^ self.seed << 21), 11).double().mul_(2.0**-53 * (self.p - 1))
         residue = uniform.floor_().sub_(self.half)
         residue += residue >= 0  # skips 0: a symbol that is not zero never gets residue 0
         return residue.mul_(colours.sign()).to(STORE)

@@ -59,6 +59,10 @@ class Engine(TorchDispatchMode):
         self.operands: dict[int, Tensor] = {}
         self.infinite = False
         self.name = ""
+        # Maxima: storage of the value -> what it is the extreme of; storage of the index -> who may be meant by it.
+        self.extremes: dict[int, tuple[Tensor, Tensor, Tensor, tuple[int, ...]]] = {}
+        self.meetings: list[tuple[Tensor, Tensor, Tensor]] = []  # scattered maxima: element, extreme, predicate
+        self._shares: dict[int, tuple[Tensor, Any]] = {}
         self.backward = False
 
     @classmethod
@@ -353,6 +357,15 @@ class Engine(TorchDispatchMode):
             return torch.zeros(t.shape, dtype=t.dtype)
 
         return tree_map(fill, result)
+
+    def share(self, index: Tensor, predicates: Any) -> None:
+        """Remember the predicates behind an index of a maximum, for the gradient that comes back to it."""
+        self._shares[_storage(index)] = (index, predicates)
+
+    def shared(self, index: Tensor) -> Any:
+        """What :meth:`share` remembered of this index, or a view of it; None for any other."""
+        found = self._shares.get(_storage(index))
+        return found[1] if found is not None and index.numel() == found[0].numel() else None
 
     def missing_error(self) -> MissingRuleError:
         """All ops without a rule that this run met, in one message."""

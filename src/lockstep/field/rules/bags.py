@@ -7,8 +7,10 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
+from ..running import active
 from .embedding import add_rows, need_integers, per_use
 from .extremes import pick
+from .largest import mixed, shares
 
 MEAN, MAX = 1, 2
 Bags = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -37,7 +39,9 @@ def embedding_bag(
     index, offsets = index.long(), offsets.long()
     lengths = _lengths(offsets, index.numel(), include_last)
     bag = torch.repeat_interleave(torch.arange(lengths.numel()), lengths)
-    used = index != padding
+    used = (
+        index != padding
+    ) | active().shaken  # the padding row does reach the output of a shaken run
     size = torch.zeros(lengths.numel(), dtype=torch.long).index_add_(0, bag, used.long())
     rows = weight[index]
     if mode == MAX:
@@ -57,11 +61,14 @@ def _largest(
     """Bag by bag and dimension by dimension; an empty bag is zero and took no row."""
     out = torch.zeros(bags, rows.shape[1])
     taken = torch.full((bags, rows.shape[1]), -1)
+    c = torch.zeros(rows.shape)
     for b in range(bags):
         members = ((bag == b) & used).nonzero().view(-1)
         if members.numel():
-            value, position = pick(f, rows[members], 0)
-            out[b], taken[b] = value[0], index[members[position[0]]]
+            c[members] = shares(f, rows[members], (0,))
+            out[b] = mixed(f, rows[members], c[members], (0,), False)[0]
+            taken[b] = index[members[pick(f, rows[members], 0)[1][0]]]
+    active().share(taken, c)
     return out, taken
 
 
@@ -83,10 +90,8 @@ def embedding_bag_backward(
 ) -> Tensor:
     index = index.long()
     if mode == MAX:
-        kept = grad * (taken >= 0)
-        total = torch.zeros(rows, grad.shape[1], dtype=torch.float64)
-        return f.reduce(total.scatter_add_(0, taken.clamp(min=0), kept.double()))
-    g = grad[bag] * (index != padding).unsqueeze(1)
+        return add_rows(f, index, f.mul(grad[bag], active().shared(taken)), rows)
+    g = grad[bag] * ((index != padding) | active().shaken).unsqueeze(1)
     if mode == MEAN:
         g = f.mul(g, f.inverse(f.embed(size.clamp(min=1)))[bag].unsqueeze(1))
     if sample_weights is not None:

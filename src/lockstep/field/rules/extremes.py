@@ -1,8 +1,7 @@
-"""Maxima and minima.
+"""Maxima and minima: a mixture where a value is asked for (``largest.py``), one element where an integer is.
 
-A maximum is one of its elements, picked by a pseudo-random order of ``x - mean(x)``: any order will do,
-since which element is largest depends on the data, but this one keeps ``max(x + c) = max(x) + c``, which
-makes the shift invariance of a hand-written softmax visible, and ``min(x) = -max(-x)``. Ties go to the lower index.
+That element is picked by a pseudo-random order of the gaps to the mean, which a common shift does not change; ties go
+to the lower index.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from torch import Tensor
 
 from ..arithmetic import Field, mix, stable_key
 from ..registry import rule
+from ..running import active
 from .choices import maximum, minimum
+from .largest import extreme, mixed, shares
 from .operands import any_infinite, axes, finite
 
 Dims = Any
@@ -50,18 +51,6 @@ def pick(f: Field, x: Tensor, dim: int, largest: bool = True) -> tuple[Tensor, T
     return x.gather(dim, index), index
 
 
-def extreme(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool, smallest: bool) -> Tensor:
-    """Over several dimensions at once: they are joined, so the order is taken over all of them."""
-    if not dims or x.dim() == 0:
-        return x.clone()
-    rest = [d for d in range(x.dim()) if d not in dims]
-    joined = x.permute(*rest, *dims).reshape(*(x.shape[d] for d in rest), -1)
-    value = pick(f, joined, -1, not smallest)[0].squeeze(-1)
-    for d in sorted(dims) if keepdim else ():
-        value = value.unsqueeze(d)
-    return value
-
-
 @rule("amax", infinite=True)
 def amax(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return extreme(f, x, axes(x, dim), keepdim, False)
@@ -94,8 +83,12 @@ def _along(f: Field, x: Tensor, dim: int | None, keepdim: bool, largest: bool) -
         return extreme(f, x, axes(x, None), False, not largest)
     if x.dim() == 0:
         return x.clone(), torch.zeros((), dtype=torch.long)
-    value, index = pick(f, x, dim, largest)
-    return (value, index) if keepdim else (value.squeeze(dim), index.squeeze(dim))
+    index = pick(f, x, dim, largest)[1]
+    c = shares(f, x, (dim,), largest)
+    value = mixed(f, x, c, (dim,), not largest)
+    index = index if keepdim else index.squeeze(dim)
+    active().share(index, c)
+    return (value, index) if keepdim else (value.squeeze(dim), index)
 
 
 @rule("argmax", infinite=True)

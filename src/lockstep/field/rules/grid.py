@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..arithmetic import Field, stable_key
 from ..registry import rule
-from ..running import constant
+from ..running import active, constant
 from .functions import pair
 
 BILINEAR, NEAREST, BICUBIC = 0, 1, 2
@@ -114,7 +114,9 @@ def _sample_backward(
     grad_x = f.matmul(g, sampling.weights()).reshape(x.shape) if mask[0] else None
     if not mask[1]:
         return grad_x, None
-    if interpolation == NEAREST:
+    if (
+        interpolation == NEAREST and not active().shaken
+    ):  # zero on any data, though a path leads there
         return grad_x, torch.zeros(grid.shape)
     pixels = f.matmul(g.transpose(1, 2), x.flatten(2))  # (N, P, pixels)
     moves = []

@@ -1,4 +1,7 @@
-"""Maximum pooling: each window picks one of its elements, as ``extremes.py`` does; gradients go to what was picked."""
+"""Maximum pooling: of each window the mixture of ``largest.py``, and as its index the element ``extremes.py`` picks.
+
+The index remembers the predicates, and the gradient that comes back to it goes to the whole window.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from ..arithmetic import STORE, Field
 from ..registry import rule
 from ..running import active
 from .extremes import pick
+from .largest import mixed, shares
 from .windows import Windows, adaptive, each, sliding
 
 Picked = tuple[Tensor, Tensor]
@@ -20,14 +24,22 @@ Picked = tuple[Tensor, Tensor]
 def _pick(f: Field, x: Tensor, windows: Windows) -> Picked:
     """(values, flat indices), both (..., *out)."""
     active().infinite = True  # what lies outside a window is minus infinity
-    value, index = pick(f, windows.gather(x, -torch.inf), -1)
-    flat = windows.flat.expand(value.shape[0], -1, -1).gather(-1, index)
+    entries = windows.gather(x, -torch.inf)
+    c = shares(f, entries, (-1,))
+    value = mixed(f, entries, c, (-1,), False)
+    flat = windows.flat.expand(value.shape[0], -1, -1).gather(-1, pick(f, entries, -1)[1])
     shape = (*x.shape[: x.dim() - len(windows.out)], *windows.out)
-    return value.reshape(shape), flat.reshape(shape)
+    flat = flat.reshape(shape)
+    active().share(flat, (windows, c))
+    return value.reshape(shape), flat
 
 
 def spread(f: Field, grad: Tensor, index: Tensor, shape: torch.Size, n: int) -> Tensor:
-    """Adds each gradient to the position that was picked."""
+    """Each gradient shared out over its window; of an index from elsewhere, added to the position it names."""
+    found = active().shared(index)
+    if found is not None:
+        windows, c = found
+        return windows.scatter(f, f.mul(c, grad.reshape(*c.shape[:2], 1)), shape)
     flat = torch.zeros(*shape[:-n], prod(shape[-n:]), dtype=torch.float64)
     flat.scatter_add_(-1, index.flatten(-n), grad.double().flatten(-n))
     return f.reduce(flat).reshape(shape)
@@ -68,7 +80,7 @@ def _define(n: int) -> None:
         kernel, out = each(kernel, n), each(out, n)
         planes = x.reshape(-1, 1, *x.shape[-n:])
         drawn = (samples.double() + f.half) / f.p
-        values, indices = [], []
+        values, indices, parts = [], [], []
         for plane, sample in zip(planes, drawn.reshape(-1, n), strict=True):
             # PyTorch reads the samples from the last dimension to the first.
             columns = zip(x.shape[-n:], out, kernel, sample.flip(0).tolist(), strict=True)
@@ -77,14 +89,24 @@ def _define(n: int) -> None:
             )
             values.append(value)
             indices.append(index)
+            parts.append(active().shared(index))
         shape = (*x.shape[:-n], *out)
-        return torch.cat(values).reshape(shape), torch.cat(indices).reshape(shape)
+        index = torch.cat(indices).reshape(shape)
+        active().share(index, parts)
+        return torch.cat(values).reshape(shape), index
 
     @rule(f"fractional_max_pool{n}d_backward")
     def fractional_backward(
         f: Field, grad: Tensor, x: Tensor, kernel: Any, out: Any, index: Tensor
     ) -> Tensor:
-        return spread(f, grad, index, x.shape, n)
+        found = active().shared(index)
+        if found is None:
+            return spread(f, grad, index, x.shape, n)
+        pieces = [
+            windows.scatter(f, f.mul(c, g.reshape(1, -1, 1)), torch.Size([1, *x.shape[-n:]]))
+            for (windows, c), g in zip(found, grad.reshape(-1, *grad.shape[-n:]), strict=True)
+        ]
+        return torch.cat(pieces).reshape(x.shape)
 
 
 def _fractional(size: int, out: int, kernel: int, sample: float) -> tuple[Tensor, Tensor]:

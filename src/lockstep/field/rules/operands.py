@@ -60,3 +60,8 @@ def axes(x: Tensor, dim: int | list[int] | tuple[int, ...] | None) -> tuple[int,
     if dim is None or (isinstance(dim, (list, tuple)) and not dim):
         return tuple(range(x.dim()))
     return tuple(d % x.dim() for d in ([dim] if isinstance(dim, int) else dim))
+
+
+def count(x: Tensor, dims: tuple[int, ...]) -> int:
+    """How many entries a reduction over ``dims`` joins."""
+    return int(torch.Size(x.shape[d] for d in dims).numel())

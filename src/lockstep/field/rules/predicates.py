@@ -19,6 +19,7 @@ from ...errors import UndecidedError
 from ..arithmetic import STORE, Field, stable_key
 from ..registry import rule
 from ..running import claimed, rule_name
+from .largest import is_extreme
 from .operands import Operand, any_infinite, finite, keep_infinite, residues
 
 ONE = torch.ones(())
@@ -69,7 +70,9 @@ def eq(f: Field, a: Operand, b: Operand) -> Tensor:
     x, y = residues(f, a), residues(f, b)
     kinds = {claimed(t) for t in (a, b) if isinstance(t, Tensor) and t.dtype is STORE}
     if all(kind.is_floating_point for kind in kinds):
-        return x == y
+        decided = is_extreme(x, y)
+        decided = is_extreme(y, x) if decided is None else decided
+        return x == y if decided is None else decided
     if kinds == {torch.bool} and all(_two_valued(t) for t in (a, b)):
         return negate(f, _xor(f, x, y))
     return is_zero(f, f.sub(x, y))

@@ -9,17 +9,13 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
-from .extremes import extreme
-from .operands import axes, residues
+from .largest import extreme
+from .operands import axes, count, need_finite, residues
 from .piecewise import absolute
 from .powers import constant_power, root
 from .predicates import truth
 
 Dims = Any
-
-
-def count(x: Tensor, dims: tuple[int, ...]) -> int:
-    return int(torch.Size(x.shape[d] for d in dims).numel())
 
 
 @rule("sum", "nansum")
@@ -98,7 +94,7 @@ def std_mean(f: Field, x: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Tens
     return root(f, spread), centre
 
 
-@rule("linalg_vector_norm", "norm", degree="one")
+@rule("linalg_vector_norm", "norm", degree="one", infinite=True)  # the order may be infinite
 def vector_norm(
     f: Field,
     x: Tensor,
@@ -108,6 +104,7 @@ def vector_norm(
     *,
     dtype: Any = None,
 ) -> Tensor:
+    need_finite("a norm", x)
     return norm(f, x, 2.0 if order is None else float(order), axes(x, dim), keepdim)
 
 

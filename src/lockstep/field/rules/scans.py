@@ -7,7 +7,9 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
-from .extremes import rank
+from ..running import active
+from .extremes import pick
+from .largest import mixed, shares
 from .operands import residues
 
 
@@ -29,31 +31,31 @@ def cumprod(f: Field, x: Tensor, dim: int, *, dtype: object = None) -> Tensor:
 
 @rule("cummax")
 def cummax(f: Field, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    return _running(f, x, dim, 1)
+    return _running(f, x, dim, True)
 
 
 @rule("cummin")
 def cummin(f: Field, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    return _running(f, x, dim, -1)
+    return _running(f, x, dim, False)
 
 
-def _running(f: Field, x: Tensor, dim: int, sign: int) -> tuple[Tensor, Tensor]:
-    """Each element meets the best before it, by a pseudo-random order of the gap; ties to the later index.
-
-    So no entry depends on what comes after it, and a common shift changes no choice.
-    """
+def _running(f: Field, x: Tensor, dim: int, largest: bool) -> tuple[Tensor, Tensor]:
+    """Each entry is the extreme of those up to it, so none depends on what comes after; ties to the later index."""
     if x.dim() == 0:
         return x.clone(), torch.zeros((), dtype=torch.long)
-    values: list[Tensor] = []
-    index: list[Tensor] = []
-    for n, candidate in enumerate(x.unbind(dim)):
-        here = torch.full(candidate.shape, n)
-        if n:
-            better = rank(f, f.sub(candidate, values[-1])) * sign >= 0
-            candidate, here = (
-                torch.where(better, candidate, values[-1]),
-                torch.where(better, here, index[-1]),
-            )
-        values.append(candidate)
-        index.append(here)
-    return torch.stack(values, dim), torch.stack(index, dim)
+    length = x.shape[dim]
+    active().infinite = True
+    later = torch.ones(length, length, dtype=torch.bool).triu(1)
+    blank = -torch.inf if largest else torch.inf
+    entries = (
+        x.movedim(dim, -1)
+        .unsqueeze(-2)
+        .expand(*x.movedim(dim, -1).shape, length)
+        .masked_fill(later, blank)
+    )
+    c = shares(f, entries, (-1,), largest)
+    value = mixed(f, entries, c, (-1,), not largest).squeeze(-1)
+    index = length - 1 - pick(f, entries.flip(-1), -1, largest)[1].squeeze(-1)
+    index = index.movedim(-1, dim).contiguous()
+    active().share(index, c)
+    return value.movedim(-1, dim).contiguous(), index

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
+from ..running import active
 from .embedding import need_integers
 from .operands import Operand, any_infinite, finite, masking, residues
 from .scatter_reduce import scatter_reduce
@@ -25,6 +26,10 @@ def index_add(
 @rule("scatter_add")
 def scatter_add(f: Field, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     need_integers(index)
+    predicates = active().shared(index)
+    if isinstance(predicates, Tensor) and predicates.dim() == x.dim() + 1:
+        spread = f.sum(f.mul(predicates, source.movedim(dim, -1).unsqueeze(-1)), (x.dim() - 1,))
+        return f.add(x, spread.movedim(-1, dim))  # the gradient of a running maximum
     return f.reduce(x.double().scatter_add(dim, index, source.double()))
 
 
@@ -34,6 +39,11 @@ def scatter(
 ) -> Tensor:
     need_integers(index)
     value = residues(f, masking(source) if reduce is None else source)
+    predicates = active().shared(index)
+    if isinstance(predicates, Tensor) and predicates.shape == x.shape and not bool(x.any()):
+        return f.mul(
+            predicates, value
+        )  # the gradient of a maximum, to every element that may be the largest
     if value.dim() == 0 and index.dim():
         value = value.expand(index.shape)
     if reduce is None:

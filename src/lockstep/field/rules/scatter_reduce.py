@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field
+from ..arithmetic import Field, stable_key
 from ..registry import rule
+from ..running import active
 from .embedding import need_integers
-from .extremes import rank
 
 
 @rule("scatter_reduce", degree="sum")
@@ -29,8 +29,7 @@ def scatter_reduce(
         return _product(f, x if include_self else x.scatter(dim, index, 1.0), dim, index, source)
     if reduce in ("amax", "amin"):
         return _extreme(f, x, dim, index, source, include_self, 1 if reduce == "amax" else -1)
-    base = x if include_self else x.scatter(dim, index, 0.0)
-    total = f.reduce(base.double().scatter_add(dim, index, source.double()))
+    total = _add(f, x if include_self else x.scatter(dim, index, 0.0), dim, index, source)
     if reduce == "sum":
         return total
     return f.mul(total, f.inverse(f.embed(_count(x, dim, index, include_self).clamp_(min=1))))
@@ -69,19 +68,20 @@ def _product(f: Field, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Te
 def _extreme(
     f: Field, x: Tensor, dim: int, index: Tensor, source: Tensor, include_self: bool, sign: int
 ) -> Tensor:
-    """The element that ranks highest by its gap to the mean of those that meet: see ``extremes.py``."""
-    base = x if include_self else x.scatter(dim, index, 0.0)
-    total = f.reduce(base.double().scatter_add(dim, index, source.double()))
-    count = _count(x, dim, index, include_self).clamp_(min=1)
-    centre = f.mul(total, f.inverse(f.embed(count)))
-    own = rank(f, f.sub(x, centre)) * sign
-    ranks = rank(f, f.sub(source, centre.gather(dim, index))) * sign
-    if not include_self:
-        own = own.scatter(dim, index, -(1 << 62))
-    top = own.scatter_reduce(dim, index, ranks, "amax")
-    winner = ranks == top.gather(dim, index)
-    # Losers write to one place more at the end, which is cut off; winners of equal rank are equal.
-    spare = x.shape[dim]
-    wide = torch.cat([x, x.narrow(dim, 0, 1)], dim)
-    chosen = wide.scatter(dim, torch.where(winner, index, spare), source).narrow(dim, 0, spare)
-    return torch.where(own == top, x, chosen)
+    """The mixture of ``largest.py`` over whatever meets at a place; ``==`` with it will give the predicates."""
+    touched = torch.zeros(x.shape, dtype=torch.bool).scatter(dim, index, True)
+    stays = torch.ones_like(touched) if include_self else ~touched
+    number = stays.long().scatter_add(dim, index, torch.ones_like(index))
+    centre = f.mul(_add(f, x * stays, dim, index, source), f.inverse(f.embed(number)))
+    key = stable_key("largest")
+    own = f.function(f.sub(x, centre) * sign, key) * stays
+    others = f.function(f.sub(source, centre.gather(dim, index)) * sign, key)
+    scale = f.inverse(_add(f, own, dim, index, others))
+    own, others = f.mul(own, scale), f.mul(others, scale.gather(dim, index))
+    result = _add(f, f.mul(own, x), dim, index, f.mul(others, source))
+    active().meetings += [(x, result, own), (source, result.gather(dim, index), others)]
+    return result
+
+
+def _add(f: Field, x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    return f.reduce(x.double().scatter_add(dim, index, source.double()))
