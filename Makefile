@@ -5,8 +5,10 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 # What `make wheel-test` leaves out, as a pytest marker expression.
 WHEEL  ?= not slow
+# At most so many rows of each test table in `make test`, evenly spread.
+MOST   ?= 40
 
-.PHONY: venv demo test check wheel-test bench clean
+.PHONY: venv demo test test-all check wheel-test bench clean
 
 venv: $(READY)
 
@@ -27,7 +29,11 @@ check: venv
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --most $(MOST)
+
+# Every row of every table, and the slow tests.
+test-all: check
+	$(BIN)/python -m pytest -q -n 2
 
 # The tests against the built wheel, from an empty folder. The fresh venv borrows the third-party
 # packages of .venv through a .pth file; .pth files of a borrowed folder are not read, so the
@@ -42,7 +48,7 @@ wheel-test: venv
 	mv "$$tmp/borrowed.pth" "$$("$$tmp/venv/bin/python" -c "$$site")/"; \
 	"$$tmp/venv/bin/python" -m pip install -q --no-index --no-deps --force-reinstall "$$tmp"/dist/*.whl; \
 	mkdir "$$tmp/empty"; cd "$$tmp/empty"; \
-	LOCKSTEP_MUST_COME_FROM="$$tmp/venv" "$$tmp/venv/bin/python" -m pytest -q -p no:cacheprovider \
+	LOCKSTEP_MUST_COME_FROM="$$tmp/venv" "$$tmp/venv/bin/python" -m pytest -q -p no:cacheprovider -n 2 --most 6 \
 	  -c "$$root/pyproject.toml" --rootdir "$$root" -m "$(WHEEL)" "$$root/tests"
 
 bench: venv

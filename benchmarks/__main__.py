@@ -40,7 +40,9 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def alternately(one: Callable[[], object], other: Callable[[], object], rounds: int = 7) -> tuple[list[float], list[float]]:
+def alternately(
+    one: Callable[[], object], other: Callable[[], object], rounds: int = 7
+) -> tuple[list[float], list[float]]:
     """Seconds of both, measured in turn after a warm-up of each."""
     one(), other()
     pairs = [(timed(one), timed(other)) for _ in range(rounds)]
@@ -60,10 +62,24 @@ def against_step(title: str, model: nn.Module, x: Tensor) -> None:
     base, ours = alternately(lambda: step(model, x), lambda: audit(model, x))
     ratio = statistics.median(ours) / statistics.median(base)
     table = Table(title=title)
-    for column in ("parameters", "float32 step", "audit", "ratio", "memory added / float32 parameters", "findings"):
+    for column in (
+        "parameters",
+        "float32 step",
+        "audit",
+        "ratio",
+        "memory added / float32 parameters",
+        "findings",
+    ):
         table.add_column(column)
     codes = " ".join(sorted({f.code for f in result.findings})) or "none"
-    table.add_row(f"{parameters / 1e6:.1f} M", summary(base), summary(ours), f"{ratio:.2f}", f"{peak:.2f}", codes)
+    table.add_row(
+        f"{parameters / 1e6:.1f} M",
+        summary(base),
+        summary(ours),
+        f"{ratio:.2f}",
+        f"{peak:.2f}",
+        codes,
+    )
     console.print(table)
 
 
@@ -88,8 +104,12 @@ def growth() -> None:
         model = GPT(width, layers, 1000, width // 64)
         parameters = sum(p.numel() for p in model.parameters()) / 1e6
         audit(model, ids(2, 4, 1000))
-        seconds = statistics.median(timed(lambda m=model: audit(m, ids(2, 4, 1000))) for _ in range(3))
-        table.add_row(f"{parameters:.1f} M", f"{seconds * 1e3:.0f} ms", f"{seconds * 1e3 / parameters:.1f}")
+        seconds = statistics.median(
+            timed(lambda m=model: audit(m, ids(2, 4, 1000))) for _ in range(3)
+        )
+        table.add_row(
+            f"{parameters:.1f} M", f"{seconds * 1e3:.0f} ms", f"{seconds * 1e3 / parameters:.1f}"
+        )
         del model
     console.print(table)
 
@@ -107,7 +127,9 @@ def units() -> None:
             model[2].weight[:, width // 2 :] = model[2].weight[:, : width // 2]
         result = audit(model, torch.zeros(4, 64))
         assert result.layers["0"].effective_width == width // 2
-        seconds = statistics.median(timed(lambda m=model: audit(m, torch.zeros(4, 64))) for _ in range(3))
+        seconds = statistics.median(
+            timed(lambda m=model: audit(m, torch.zeros(4, 64))) for _ in range(3)
+        )
         table.add_row(str(width), f"{seconds * 1e3:.0f} ms", f"{seconds * 1e6 / width:.1f}")
     console.print(table)
 
@@ -146,6 +168,8 @@ BENCHMARKS = {f.__name__: f for f in (gpt, resnet, growth, units, training)}
 if __name__ == "__main__":
     unknown = [name for name in sys.argv[1:] if name not in BENCHMARKS]
     if unknown:
-        raise SystemExit(f"unknown benchmark {', '.join(unknown)}; choose from {', '.join(BENCHMARKS)}")
+        raise SystemExit(
+            f"unknown benchmark {', '.join(unknown)}; choose from {', '.join(BENCHMARKS)}"
+        )
     for name in sys.argv[1:] or BENCHMARKS:
         BENCHMARKS[name]()

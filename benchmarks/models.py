@@ -20,7 +20,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, t, e = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(n, t, 3, self.heads, e // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(self.norm1(x))
+            .view(n, t, 3, self.heads, e // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(n, t, e))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
@@ -29,7 +33,9 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """``GPT()`` has 36 million parameters."""
 
-    def __init__(self, width: int = 768, layers: int = 4, vocabulary: int = 5000, heads: int = 12) -> None:
+    def __init__(
+        self, width: int = 768, layers: int = 4, vocabulary: int = 5000, heads: int = 12
+    ) -> None:
         super().__init__()
         self.token, self.position = nn.Embedding(vocabulary, width), nn.Embedding(64, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))

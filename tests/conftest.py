@@ -27,9 +27,34 @@ settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True
 settings.register_profile("here", deadline=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
-torch.set_num_threads(2)
+# Workers of pytest-xdist share the cores; two threads each would spin waiting for one another.
+torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 
 LOOPBACK = ("127.", "::1", "localhost")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--most N``: of each test function's rows run N, evenly spread; ``make test-all`` runs them all."""
+    parser.addoption(
+        "--most", type=int, default=0, metavar="N", help="run at most N rows of each test"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Bound the long tables; which rows run depends on their number alone."""
+    most = config.getoption("--most")
+    if not most:
+        return
+    rows: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        rows.setdefault(item.nodeid.split("[")[0], []).append(item)
+    kept = {
+        id(table[n * len(table) // min(most, len(table))])
+        for table in rows.values()
+        for n in range(min(most, len(table)))
+    }
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
+    items[:] = [item for item in items if id(item) in kept]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -66,7 +66,13 @@ def test_the_rule_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(training, "Pattern", Deaf)
     net = nn.Sequential(
-        nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2)
+        nn.Linear(4, 4),
+        nn.Tanh(),
+        nn.Linear(4, 4),
+        nn.Tanh(),
+        nn.Linear(4, 4),
+        nn.Tanh(),
+        nn.Linear(4, 2),
     )
     with torch.no_grad():
         net[0].weight[1], net[0].bias[1] = net[0].weight[0], net[0].bias[0]
@@ -74,4 +80,7 @@ def test_the_rule_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
         net[6].weight.zero_()
     early = audit(net, torch.zeros(4, 4)).layers["0"].classes
     monkeypatch.undo()
-    assert ((0, 1) in early, (0, 1) in audit(net, torch.zeros(4, 4)).layers["0"].classes) == (True, False)
+    assert ((0, 1) in early, (0, 1) in audit(net, torch.zeros(4, 4)).layers["0"].classes) == (
+        True,
+        False,
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .certificate.check import check
 from .errors import CertificateError, LockstepError, UndecidedError, UsageError
+from .explain import Comparison, Derivation, Factor, History, compare, explain, tie, train
 from .pipeline import audit
 from .types import Audit, Finding, Frozen, Group, Layer, Reason
 
@@ -15,9 +16,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Audit",
     "CertificateError",
+    "Comparison",
+    "Derivation",
+    "Factor",
     "Finding",
     "Frozen",
     "Group",
+    "History",
     "Layer",
     "LockstepError",
     "Reason",
@@ -26,4 +31,8 @@ __all__ = [
     "__version__",
     "audit",
     "check",
+    "compare",
+    "explain",
+    "tie",
+    "train",
 ]

@@ -78,6 +78,7 @@ def audit(
                 lanes=LANES,
                 quiet_noise=quiet,
                 progress=progress,
+                digest=sealed.result,
             )
             return training.run(suspicious=bool(copies))
 
@@ -141,7 +142,7 @@ def _because(result: Verdict, explain: Explainer, unseen: frozenset[str]) -> dic
 
     Equal gains or biases (``unseen`` layers) are no forward twins.
     """
-    out = {}
+    out: dict[str, str] = {}
     for name, layer in result.layers.items():
         for twins in find.forward_twins(layer) if name not in unseen else ():
             final = {u: c for c in layer.classes for u in c}

@@ -203,7 +203,9 @@ class Audit:
     inputs: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
     parameters: int = 0
     because: dict[str, str] = field(default_factory=dict)
-    explainer: Callable[[str, int, int], str] | None = field(default=None, compare=False, repr=False)
+    explainer: Callable[[str, int, int], str] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     @property
     def ok(self) -> bool:

@@ -104,10 +104,13 @@ def stable_key(*parts: object) -> int:
 
 
 class Field:
-    """Integers modulo the prime ``p``. Every method takes and gives tensors of signed representatives."""
+    """Integers modulo the prime ``p``. Every method takes and gives tensors of signed representatives.
 
-    def __init__(self, p: int, seed: int = 0) -> None:
-        self.p, self.half, self.seed = p, (p - 1) // 2, seed
+    ``seed`` chooses the random functions, ``lane`` numbers the independent runs of one audit.
+    """
+
+    def __init__(self, p: int, seed: int = 0, lane: int = 0) -> None:
+        self.p, self.half, self.seed, self.lane = p, (p - 1) // 2, seed, lane
         self._reciprocal = 1.0 / p
 
     def __repr__(self) -> str:
@@ -199,8 +202,14 @@ class Field:
         """A residue for each 64-bit colour, odd in the colour, and 0 only where the colour is 0."""
         if colours.numel() > CHUNK:
             flat = colours.reshape(-1)
-            return torch.cat([self.draw(part, key) for part in flat.split(CHUNK)]).view(colours.shape)
-        uniform = _shift(mix(colours.abs(), key ^ self.p ^ self.seed << 21), 11).double().mul_(2.0**-53 * (self.p - 1))
+            return torch.cat([self.draw(part, key) for part in flat.split(CHUNK)]).view(
+                colours.shape
+            )
+        uniform = (
+            _shift(mix(colours.abs(), key ^ self.p ^ self.seed << 21), 11)
+            .double()
+            .mul_(2.0**-53 * (self.p - 1))
+        )
         residue = uniform.floor_().sub_(self.half)
         residue += residue >= 0  # skips 0: a symbol that is not zero never gets residue 0
         return residue.mul_(colours.sign()).to(STORE)
@@ -208,7 +217,10 @@ class Field:
     def function(self, x: Tensor, key: int, *, parity: int = 0, zero: bool = False) -> Tensor:
         """An uninterpreted function: odd (``parity=1``), even (``-1``) or neither; ``zero``: f(0) = 0."""
         if x.numel() > CHUNK:
-            parts = [self.function(part, key, parity=parity, zero=zero) for part in x.reshape(-1).split(CHUNK)]
+            parts = [
+                self.function(part, key, parity=parity, zero=zero)
+                for part in x.reshape(-1).split(CHUNK)
+            ]
             return torch.cat(parts).view(x.shape)
         argument = x.long()
         y = self.draw(mix(argument.abs() if parity else argument, key ^ self.seed), 1)
@@ -216,7 +228,9 @@ class Field:
             return y * x.sign()
         return y * (x != 0) if zero else y
 
-    def symbols(self, shape: tuple[int, ...] | torch.Size, generator: torch.Generator | None) -> Tensor:
+    def symbols(
+        self, shape: tuple[int, ...] | torch.Size, generator: torch.Generator | None
+    ) -> Tensor:
         """Fresh random residues, none of them 0."""
         r = torch.randint(1, self.p, shape, generator=generator, dtype=torch.int64)
         return (r - self.half - (r <= self.half).long()).to(STORE)

@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_map
 
 from ..errors import ControlFlowError, LockstepError, MissingRuleError, UndecidedError
 from . import rules as _rules  # noqa: F401  registers every rule
-from .arithmetic import PRIMES, STORE, Field
+from .arithmetic import STORE, Field
 from .nest import leaves, rebuilt
 from .outer import Outer, outer, pending_view, worthwhile
 from .registry import MOVES, NOISE, REFUSED, RULES, Rule
@@ -61,7 +61,9 @@ class Engine(TorchDispatchMode):
         self.name = ""
         # Maxima: storage of the value -> what it is the extreme of; storage of the index -> who may be meant by it.
         self.extremes: dict[int, tuple[Tensor, Tensor, Tensor, tuple[int, ...]]] = {}
-        self.meetings: list[tuple[Tensor, Tensor, Tensor]] = []  # scattered maxima: element, extreme, predicate
+        self.meetings: list[
+            tuple[Tensor, Tensor, Tensor]
+        ] = []  # scattered maxima: element, extreme, predicate
         self._shares: dict[int, tuple[Tensor, Any]] = {}
         self.backward = False
 
@@ -80,7 +82,11 @@ class Engine(TorchDispatchMode):
         running.remove(self)
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         return self.run(func, args, kwargs or {})
 
@@ -142,22 +148,28 @@ class Engine(TorchDispatchMode):
         """
         if self.quiet_noise:
             return known(torch.ones((), dtype=dtype))
-        third = 2 - PRIMES.index(self.field.p) % 3 if self.field.p in PRIMES else 0
+        third = 2 - self.field.lane % 3
         return known(((torch.rand((), dtype=torch.float64) + third) / 3).to(dtype))
 
     # -- 2 known floats -------------------------------------------------------------------------
 
-    def _native(self, func: Any, name: str, flat: list[Any], spec: Any, guests: list[Residue]) -> Any:
+    def _native(
+        self, func: Any, name: str, flat: list[Any], spec: Any, guests: list[Residue]
+    ) -> Any:
         plain = [x.stored if isinstance(x, Residue) else x for x in flat]
         args, kwargs = rebuilt(spec, iter(plain))
         with torch.no_grad():
             result = func(*args, **kwargs)
-        if name == "_efficientzerotensor":  # forward-mode derivatives: zeros without storage, which no kernel may read
+        if (
+            name == "_efficientzerotensor"
+        ):  # forward-mode derivatives: zeros without storage, which no kernel may read
             result = torch.zeros(result.shape, dtype=result.dtype)
         if name in ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"):
             tree_map(lambda t: t.zero_() if isinstance(t, Tensor) else t, result)
         owners = {_storage(g.stored): g for g in guests}
-        sources = {_storage(x): x for x in flat if isinstance(x, Tensor) and not isinstance(x, Residue)}
+        sources = {
+            _storage(x): x for x in flat if isinstance(x, Tensor) and not isinstance(x, Residue)
+        }
         if name == "lift_fresh":  # torch.tensor(0.0): made just now, and perhaps summed into
             sources = {}
 
@@ -178,7 +190,12 @@ class Engine(TorchDispatchMode):
 
     def _move(self, func: Any, flat: list[Any], spec: Any) -> Any:
         first = flat[0]
-        if isinstance(first, Residue) and isinstance(first.cell, Outer) and first.cell.pending and _is_view(func):
+        if (
+            isinstance(first, Residue)
+            and isinstance(first.cell, Outer)
+            and first.cell.pending
+            and _is_view(func)
+        ):
             args, kwargs = rebuilt(spec, iter([first._view, *flat[1:]]))
             shape = func(*args, **kwargs)
             if isinstance(shape, Tensor):
@@ -188,13 +205,17 @@ class Engine(TorchDispatchMode):
             raise self.refuse_value(f"an index or a shape (in {func})")
         views = [self.residues(x) if self._is_value(x) else x for x in flat]
         args, kwargs = rebuilt(spec, iter(views))
-        kwargs = {k: v for k, v in kwargs.items() if k not in ("dtype", "device", "layout", "pin_memory")}
+        kwargs = {
+            k: v for k, v in kwargs.items() if k not in ("dtype", "device", "layout", "pin_memory")
+        }
         result = func(*args, **kwargs)
         cells = {_storage(x.stored): x for x in tensors if isinstance(x, Residue)}
         dtype = _claim(tensors)
         guests = [x for x in tensors if isinstance(x, Residue)]
         infinite = any(g.cell.infinite for g in guests if not g.known) or any(
-            v is not x and not (isinstance(x, Residue) and not x.known) and bool(torch.isinf(v).any())
+            v is not x
+            and not (isinstance(x, Residue) and not x.known)
+            and bool(torch.isinf(v).any())
             for v, x in zip(views, flat, strict=True)
             if isinstance(v, Tensor) and v.is_floating_point()
         )
@@ -256,7 +277,9 @@ class Engine(TorchDispatchMode):
         dtype = rule.gives or kwargs.get("dtype") or _result_dtype(func, args, kwargs, tensors)
         if self.backward and name == "mm" and worthwhile(*inner_args):
             return outer(self.field, inner_args[0], inner_args[1], dtype, degree)
-        self.operands = {id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)}
+        self.operands = {
+            id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)
+        }
         self.infinite = infinite = infinite or (far and rule.infinite)
         self.name = name
         whole = name == "_to_copy" and not claimed(plain[0]).is_floating_point
@@ -267,7 +290,9 @@ class Engine(TorchDispatchMode):
             if not isinstance(t, Tensor) or isinstance(t, Residue) or t.dtype is not STORE:
                 return t
             # A result is a storage of its own, entry by entry: it may be written to in place later.
-            if _storage(t) in owned or (not t.is_contiguous() and torch._debug_has_internal_overlap(t)):
+            if _storage(t) in owned or (
+                not t.is_contiguous() and torch._debug_has_internal_overlap(t)
+            ):
                 t = t.clone(memory_format=torch.contiguous_format)
             out = symbolic(self._shake(t), dtype, degree)
             out.cell.infinite = infinite and bool(torch.isinf(t).any())
@@ -285,7 +310,15 @@ class Engine(TorchDispatchMode):
             return rule.function(self.field, *inner[0], **inner[1])
         except LockstepError:
             raise
-        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError, AttributeError, KeyError) as error:
+        except (
+            RuntimeError,
+            TypeError,
+            ValueError,
+            IndexError,
+            AssertionError,
+            AttributeError,
+            KeyError,
+        ) as error:
             args, kwargs = tree_map(_shape_only, given)
             with suppress(NotImplementedError):
                 func(*args, **kwargs)
@@ -337,7 +370,9 @@ class Engine(TorchDispatchMode):
             return result
         return self._placeholder(target, name, args, kwargs)
 
-    def _placeholder(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _placeholder(
+        self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         shapes = [tuple(x.shape) for x in leaves(args) if isinstance(x, Tensor)]
         why = f"; {REFUSED[name]}" if name in REFUSED else ""
         space = func._schema.name.split("::")[0]
@@ -397,7 +432,9 @@ class Engine(TorchDispatchMode):
             target.copy_(source.stored if isinstance(source, Residue) else source)
             return
         target.cell.promote(self.field)
-        if isinstance(source, Tensor) and (isinstance(source, Residue) or source.is_floating_point()):
+        if isinstance(source, Tensor) and (
+            isinstance(source, Residue) or source.is_floating_point()
+        ):
             values = self.residues(source)
             target.cell.infinite = target.cell.infinite or self._last_infinite
             if isinstance(source, Residue):
@@ -408,7 +445,9 @@ class Engine(TorchDispatchMode):
 
     # -- what was read of each parameter -----------------------------------------------------------
 
-    def _mark_reads(self, func: Any, name: str, guests: list[Residue], args: tuple[Any, ...]) -> None:
+    def _mark_reads(
+        self, func: Any, name: str, guests: list[Residue], args: tuple[Any, ...]
+    ) -> None:
         if all(g.cell.parameter is None for g in guests) or _is_view(func):
             return
         if any(isinstance(x, Tensor) and x.numel() == 0 for x in leaves(args)):
@@ -460,7 +499,12 @@ def _base_name(func: Any) -> tuple[str, bool]:
 def _functional(func: Any, name: str) -> Any:
     packet = getattr(torch.ops.aten, name)
     overload = func._overloadname
-    for candidate in (overload, overload.replace("_out", ""), overload.replace("out", "default"), "default"):
+    for candidate in (
+        overload,
+        overload.replace("_out", ""),
+        overload.replace("out", "default"),
+        "default",
+    ):
         if candidate in packet.overloads():
             return getattr(packet, candidate)
     return getattr(packet, packet.overloads()[0])
@@ -494,14 +538,19 @@ def _degree(rule: Rule, operands: list[int]) -> int:
     return max(operands) if rule.degree == "max" else sum(operands)
 
 
-def _result_dtype(func: Any, args: Any, kwargs: dict[str, Any], tensors: list[Tensor]) -> torch.dtype:
+def _result_dtype(
+    func: Any, args: Any, kwargs: dict[str, Any], tensors: list[Tensor]
+) -> torch.dtype:
     """What the result claims to be. Predicates and symbolic integers promote by rules we leave to PyTorch."""
     if any(t.is_floating_point() for t in tensors):
         return _claim(tensors)
     try:
         with torch.no_grad():
             result = func(*tree_map(_shape_only, args), **tree_map(_shape_only, kwargs))
-    except (RuntimeError, NotImplementedError):  # asks for values: the rule will say what it thinks of that
+    except (
+        RuntimeError,
+        NotImplementedError,
+    ):  # asks for values: the rule will say what it thinks of that
         return _claim(tensors)
     first = result[0] if isinstance(result, (tuple, list)) else result
     return first.dtype if isinstance(first, Tensor) else _claim(tensors)
@@ -512,7 +561,9 @@ def _storage(t: Tensor) -> int:
 
 
 def _is_view(func: Any) -> bool:
-    return any(a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments)
+    return any(
+        a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments
+    )
 
 
 def _claim(tensors: list[Tensor]) -> torch.dtype:
@@ -583,7 +634,9 @@ def engine(field: Field, *, quiet_noise: bool = False, shaken: bool = False) -> 
         try:
             yield guest
         except Exception as error:
-            if guest.missing:  # placeholders stand in for these ops: what went wrong later follows from that
+            if (
+                guest.missing
+            ):  # placeholders stand in for these ops: what went wrong later follows from that
                 raise guest.missing_error() from error
             raise
     if guest.missing:

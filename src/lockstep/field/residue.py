@@ -137,7 +137,11 @@ class Residue(torch.Tensor):
     @property
     def degree(self) -> int:
         """A bound on the syntactic degree of the entries seen by this view."""
-        return self.cell.degrees.get(self._place(), self.cell.degree) if self.cell.degrees else self.cell.degree
+        return (
+            self.cell.degrees.get(self._place(), self.cell.degree)
+            if self.cell.degrees
+            else self.cell.degree
+        )
 
     def raise_degree(self, degree: int) -> None:
         """This view is overwritten by entries of ``degree``; views that overlap it hold at most that, or as before."""
@@ -147,7 +151,8 @@ class Residue(torch.Tensor):
             return
         here = self._place()
         cell.degrees = {
-            there: d if _disjoint(here, there) else max(d, degree) for there, d in cell.degrees.items()
+            there: d if _disjoint(here, there) else max(d, degree)
+            for there, d in cell.degrees.items()
         }
         cell.degrees[here] = degree
         cell.degree = max(cell.degree, degree)
@@ -194,6 +199,8 @@ def known(value: Tensor) -> Residue:
     return Residue(value, Cell(value, known=True, degree=0), value.dtype)
 
 
-def symbolic(residues: Tensor, dtype: torch.dtype, degree: int = 1, parameter: str | None = None) -> Residue:
+def symbolic(
+    residues: Tensor, dtype: torch.dtype, degree: int = 1, parameter: str | None = None
+) -> Residue:
     """Wrap a fresh tensor of residues."""
     return Residue(residues, Cell(residues, known=False, degree=degree, parameter=parameter), dtype)

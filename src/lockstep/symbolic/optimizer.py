@@ -94,6 +94,12 @@ def plan_of(
             "build it from model.parameters(), or pass a function such as functools.partial(torch.optim.SGD, lr=0.1)"
         )
     grade, notes = _grade(optimizer)
+    if update == "additive" and grade == "any":
+        raise UsageError(
+            f"update='additive' does not fit the given {type(optimizer).__name__}: its update is not of the form "
+            "s * theta + H(g) (weight decay inside a nonlinear update, or an optimizer unknown to Lockstep). Leave "
+            "update out, or set weight_decay=0"
+        )
     return Plan(update or grade, type(optimizer).__name__, keys, odd, even, notes)
 
 
@@ -125,6 +131,12 @@ def _state(
         elif (isinstance(value, Tensor) and value.numel() == 1) or isinstance(value, (int, float)):
             scalars.append((key, float(value)))
     return str(scalars) if scalars else "", tuple(odd), tuple(even)
+
+
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.numel() > 0
+    return isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value)
 
 
 def _grade(optimizer: torch.optim.Optimizer) -> tuple[Update, tuple[str, ...]]:

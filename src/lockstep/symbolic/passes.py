@@ -66,6 +66,8 @@ def run_pass(
         original = subject.parameters[name]
         leaves[name] = symbolic(r, original.dtype, parameter=name)
         leaves[name].requires_grad_(original.requires_grad)
+        for hook in (original._backward_hooks or {}).values() if original.requires_grad else ():
+            leaves[name].register_hook(hook)  # the user's own masks and scales of gradients
     tensors: dict[str, Tensor] = dict(leaves)
     for name, buffer in subject.buffers.items():
         tensors[name] = (
@@ -148,7 +150,9 @@ def _rehearse(subject: Subject, example: Example, shapes: str) -> None:
             live = [t for t in float_tensors(outputs) if t.requires_grad]
             wanted = [p for p in subject.parameters.values() if p.requires_grad]
             if live and wanted:
-                torch.autograd.grad(live, wanted, [torch.ones_like(t) for t in live], allow_unused=True)
+                torch.autograd.grad(
+                    live, wanted, [torch.ones_like(t) for t in live], allow_unused=True
+                )
     except Exception as error:
         raise UsageError(
             f"{what} failed on the example ({shapes}): {type(error).__name__}: {error}\nraised at "

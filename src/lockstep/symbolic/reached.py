@@ -22,7 +22,9 @@ LOOKS = 2
 """Shaken passes that must agree: in one, an entry may be zero by chance."""
 
 
-def unreached(frozen: Mapping[str, Tensor], shaken_pass: Callable[[int], Pass]) -> dict[str, Tensor]:
+def unreached(
+    frozen: Mapping[str, Tensor], shaken_pass: Callable[[int], Pass]
+) -> dict[str, Tensor]:
     """The flat indices among ``frozen`` (parameter → indices) that no path leads from; ``shaken_pass(number)``."""
     left = {name: indices for name, indices in frozen.items() if indices.numel()}
     for number in range(LOOKS):

@@ -248,7 +248,11 @@ class Recorder:
         if place.name in self._prints:
             seen = pack(self._prints[place.name])
             # The function of an embedding's unit is a whole column, not the rows that the example uses.
-            return seen + 7 * own if isinstance(self._modules.get(place.module), nn.Embedding) else seen
+            return (
+                seen + 7 * own
+                if isinstance(self._modules.get(place.module), nn.Embedding)
+                else seen
+            )
         if place.source == "hidden":
             inner = self._hidden_prints(place)
             return own if inner is None else inner

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -84,9 +85,7 @@ def subject_of(model: Any) -> Subject:
 
 
 def refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
-    lazy = [
-        n for n, p in parameters.items() if nn.parameter.is_lazy(p)
-    ]
+    lazy = [n for n, p in parameters.items() if nn.parameter.is_lazy(p)]
     if lazy:
         raise UsageError(
             f"parameters {', '.join(lazy)} of lazy modules have no shape yet: run the model once on an "
@@ -135,7 +134,12 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """
     by_id = {id(t): tensors[n] for n, t in _everything(model) if n in tensors}
     saved = [(m, dict(m.__dict__), dict(m._parameters), dict(m._buffers)) for m in model.modules()]
-    contents = [(value, copy.copy(value)) for _, own, *_ in saved for value in own.values() if type(value) in (dict, list)]
+    contents = [
+        (value, copy.copy(value))
+        for _, own, *_ in saved
+        for value in own.values()
+        if type(value) in (dict, list)
+    ]
     try:
         for m in model.modules():
             for store in (m._parameters, m._buffers):
@@ -146,7 +150,10 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
                 m.__dict__["_flat_weights"] = [m._parameters.get(n) for n in m._flat_weights_names]
         yield
     finally:
-        for value, before in contents:  # a module may keep what it has computed in a dictionary of its own
+        for (
+            value,
+            before,
+        ) in contents:  # a module may keep what it has computed in a dictionary of its own
             value.clear()
             if isinstance(value, dict):
                 value.update(before)
@@ -196,15 +203,11 @@ def quarters() -> Iterator[None]:
 
 
 def _numpy_state() -> Any:
-    try:
-        import numpy as np
-    except ImportError:  # numpy is no dependency of ours
-        return None
-    return np.random.get_state()
+    """The state of NumPy's global generator, if the program uses NumPy at all; it is no dependency of ours."""
+    numpy = sys.modules.get("numpy")
+    return None if numpy is None else numpy.random.get_state()
 
 
 def _restore_numpy(state: Any) -> None:
     if state is not None:
-        import numpy as np
-
-        np.random.set_state(state)
+        sys.modules["numpy"].random.set_state(state)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UndecidedError
-from ..field.arithmetic import PRIMES, Field, stable_key
+from ..field.arithmetic import PRIMES, Field, draw_primes, stable_key
 from .colours import Pattern, Step, initial
 from .optimizer import Plan
 from .passes import Example, run_pass
@@ -82,13 +82,11 @@ class Training:
         lanes: int = 3,
         quiet_noise: bool = False,
         progress: Progress | None = None,
-        primes: tuple[int, ...] = PRIMES,
+        digest: Callable[[], str] = lambda: "",
     ) -> None:
         self._subject, self._example, self._places, self._plan = subject, example, places, plan
-        self._fields = [
-            Field(primes[n % len(primes)], seed=stable_key("lane", seed, n) & 0x7FFFFFFF)
-            for n in range(lanes)
-        ]
+        self._fields = [Field(PRIMES[0], seed=stable_key("lane", seed, 0) & 0x7FFFFFFF)]
+        self._more = lanes - 1, seed, digest
         self._quiet_noise, self._progress = quiet_noise, progress
         self._moving = frozenset(plan.keys)
         self._held: dict[tuple[str, int], Tensor] = {}
@@ -112,6 +110,7 @@ class Training:
             if not self._suspects(trace):
                 trace.forward = [{n: u[None] for n, u in first.units.items()}]
                 return trace
+        self._add_lanes()
         trace.lanes = self._fields
         colours = initial(self._subject.parameters, self._plan)
         pattern: Pattern | None = None
@@ -132,6 +131,15 @@ class Training:
             f"the pattern of the parameters had not settled after {MAX_STEPS} symbolic steps; audit a shallower "
             "part of the model"
         )
+
+    def _add_lanes(self) -> None:
+        """Independent lanes for what looks equal or zero; their primes depend on the weights themselves."""
+        count, seed, digest = self._more
+        primes = draw_primes(stable_key("primes", seed, digest()), count)
+        self._fields += [
+            Field(p, seed=stable_key("lane", seed, n) & 0x7FFFFFFF, lane=n)
+            for n, p in enumerate(primes, 1)
+        ]
 
     def _step(
         self,
@@ -259,7 +267,9 @@ class Training:
             coloured = colours is not None and name in colours and self._plan.update == "any"
             keys[name] = held or [colours[name] if coloured and colours is not None else p.detach()]
         trace.labels = equal_tensors(keys)
-        for name, indices in unreached({n: trace.frozen(n) for n in trace.still}, self._shaken).items():
+        for name, indices in unreached(
+            {n: trace.frozen(n) for n in trace.still}, self._shaken
+        ).items():
             trace.seen[name] = without(trace.seen[name], indices, trace.shapes[name])
 
     def _shaken(self, number: int) -> Pass:
@@ -294,7 +304,9 @@ def _stack(lanes: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """A lane that skipped a layer (layer drop) tells none of its units apart."""
     any_of = {name: prints for lane in lanes for name, prints in lane.items()}
     names = list(lanes[0]) + [n for n in any_of if n not in lanes[0]]
-    return {n: torch.stack([lane.get(n, torch.zeros_like(any_of[n])) for lane in lanes]) for n in names}
+    return {
+        n: torch.stack([lane.get(n, torch.zeros_like(any_of[n])) for lane in lanes]) for n in names
+    }
 
 
 def equal_tensors(keys: Mapping[str, list[Tensor]]) -> dict[str, str]:
