@@ -12,7 +12,7 @@ import torch
 
 from .errors import UsageError
 from .partition import findings as find
-from .partition.modules import equal_now, parameters_by_module
+from .partition.modules import equal_now, parameters_by_module, side_by_side
 from .partition.reasons import Explainer
 from .partition.verdict import Verdict, locked_classes, verdict
 from .symbolic.digest import digest
@@ -87,7 +87,7 @@ def audit(
         result: Verdict = verdict(subject, where, trace, names, stricter)
         explain = _explainer(subject, where, trace)
         because = _because(result, explain, trace.first.unseen)
-        findings = _findings(result, because, copies)
+        findings = _findings(result, because, copies, trace)
         if trace.noisy:
             quiet: Verdict = verdict(subject, where, train(plan, quiet=True), names)
             findings += find.of_noise(_saved(result, quiet), list(trace.noisy))
@@ -152,16 +152,27 @@ def _because(result: Verdict, explain: Explainer, unseen: frozenset[str]) -> dic
 
 
 def _findings(
-    result: Verdict, because: dict[str, str], copies: list[tuple[str, ...]]
+    result: Verdict, because: dict[str, str], copies: list[tuple[str, ...]], trace: Trace
 ) -> list[Finding]:
-    locked = {g.where for g in result.locked if g.kind == "module"}
+    apart = [kept for paths in copies if len(kept := _separating(paths, result, trace)) > 1]
+    units = trace.first.units
+    parallel = [paths for paths in apart if side_by_side(paths, list(units), units)]
     return [
         *find.of_locked(result.locked, result.layers),
         *find.of_frozen(result.frozen),
         *find.of_forward_twins(result.layers, because),
-        *find.of_copies([paths for paths in copies if paths not in locked]),
+        *find.of_parallel([paths for paths in apart if paths in parallel]),
+        *find.of_copies([paths for paths in apart if paths not in parallel]),
         *find.of_unread(result.unread),
     ]
+
+
+def _separating(paths: tuple[str, ...], result: Verdict, trace: Trace) -> tuple[str, ...]:
+    """Of modules that start equal, one of each locked group, and none that the example never reaches."""
+    spare = {p for g in result.locked if g.kind == "module" for p in g.where[1:]}
+    silent = set(result.unread)
+    read = {p for p in paths if any(n.startswith(p) and n not in silent for n in trace.still)}
+    return tuple(p for p in paths if p not in spare and p in read)
 
 
 def _saved(result: Verdict, quiet: Verdict) -> dict[str, Any]:

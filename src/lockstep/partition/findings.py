@@ -113,6 +113,21 @@ def of_forward_twins(layers: Mapping[str, Layer], because: Mapping[str, str]) ->
     return out
 
 
+def of_parallel(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
+    """Copies that compute the same function now, side by side, and are read differently."""
+    return [
+        Finding(
+            "LS006",
+            paths[0],
+            f"modules {', '.join(paths[:8])} start with exactly equal values and compute the same function now; they "
+            "will separate, because what reads them differs",
+            "nothing to do, if that is meant; otherwise give each its own random numbers (not one seed or one "
+            "initializer instance)",
+        )
+        for paths in groups
+    ]
+
+
 def of_copies(groups: Sequence[tuple[str, ...]]) -> list[Finding]:
     return [
         Finding(

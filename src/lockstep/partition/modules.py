@@ -6,8 +6,9 @@ compared exactly; at the fixed pattern, by their colours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ..symbolic.training import equal_tensors
@@ -81,3 +82,16 @@ def equal_for_ever(
     """Groups of modules whose parameters agree at the fixed pattern and of which something moves."""
     groups = _groups(modules, names, labels)
     return [g for g in groups if any(moves(n) for n in names[g[0]])]
+
+
+def side_by_side(paths: tuple[str, ...], layers: Sequence[str], units: Mapping[str, Tensor]) -> bool:
+    """Whether the units of all these modules look the same: equal functions, not only equal values."""
+
+    def below(path: str) -> list[Tensor]:
+        inside = (path + ".", path + "/", path + "[")
+        return [units[n] for n in layers if n in units and (n == path or n.startswith(inside))]
+
+    first, *others = map(below, paths)
+    return bool(first) and all(
+        len(first) == len(other) and all(map(torch.equal, first, other)) for other in others
+    )

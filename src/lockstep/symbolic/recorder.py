@@ -111,8 +111,9 @@ class Recorder:
             values = values.flatten(place.axis, place.axis + place.span - 1)
         axis = _axis(place, values)
         if axis is not None:
-            key = (place.name, self._counts.get(place.name, 0))
-            self._add(place.name, fingerprint(self._field, values, axis, key))
+            # By the number of the call, not by name: equal units of different modules look equal.
+            call = self._counts.get(place.name, 0)
+            self._add(place.name, fingerprint(self._field, values, axis, ("units", call)))
 
     def _recurrent_output(
         self, path: str, module: nn.RNNBase, sequence: Residue, output: Any

@@ -31,8 +31,8 @@ class Subject:
     mode it runs in, ``notes`` what else the verdict takes for granted.
 
     Frameworks other than plain PyTorch may bring their own: ``prepare`` makes tensors of their kinds of
-    inputs, ``criterion`` makes ``loss(output, target)`` of their losses, ``added()`` lists the losses that the last ``call`` added by itself, ``library`` is the folder whose
-    lines are not the user's.
+    inputs, ``criterion`` makes ``loss(output, target)`` of their losses, ``added()`` lists the losses that the
+    last ``call`` added by itself, ``library`` is the folder whose lines are not the user's.
     """
 
     model: nn.Module
