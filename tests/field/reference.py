@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,7 +31,6 @@ class Op:
     multiple: int = 1
     gradient: bool = True
     span: int = 4
-    marks: tuple[str, ...] = field(default=())
 
 
 def whole(shape: Sequence[int], multiple: int, seed: int, span: int) -> Tensor:
