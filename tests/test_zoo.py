@@ -8,7 +8,18 @@ from dataclasses import replace
 
 import pytest
 from oracle.training import ADDITIVE, ANY, observe
-from zoo import HUGGING_FACE, ROWS, Case
+from zoo import (
+    DENSE,
+    GRADES,
+    HUGGING_FACE,
+    LOSSES,
+    MODULES,
+    NOISE,
+    OPTIMIZERS,
+    ROWS,
+    STRUCTURE,
+    Case,
+)
 
 import lockstep
 from lockstep.types import Audit
@@ -25,9 +36,13 @@ def params(rows: list[Case]) -> list:
 
 
 ANSWERED = params([row for row in EVERY if row.error is None])
-# Checking trains the model again, twice over: the larger models are checked with the slow tests.
+# Checking trains the model again, twice over: one row a kind by default, all of them with the slow tests.
+QUICK = {
+    row.name for row in [*DENSE, *GRADES[:6], *OPTIMIZERS, *LOSSES[:3], *NOISE[:4], *MODULES[::12]]
+}
+QUICK |= {row.name for row in STRUCTURE if len(row.classes) == 1}
 CHECKED = [
-    pytest.param(*p.values, id=p.id, marks=[*p.marks, *([pytest.mark.slow] if p.marks else [])])
+    p if p.id in QUICK else pytest.param(*p.values, id=p.id, marks=[*p.marks, pytest.mark.slow])
     for p in ANSWERED
 ]
 REFUSED = params([row for row in EVERY if row.error is not None])

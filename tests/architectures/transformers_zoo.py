@@ -57,7 +57,6 @@ class Tiny:
     towers: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
 
     def config(self) -> Any:
-        import transformers
 
         inner = {
             name: _config(kind, settings).to_dict()

@@ -84,7 +84,9 @@ def equal_for_ever(
     return [g for g in groups if any(moves(n) for n in names[g[0]])]
 
 
-def side_by_side(paths: tuple[str, ...], layers: Sequence[str], units: Mapping[str, Tensor]) -> bool:
+def side_by_side(
+    paths: tuple[str, ...], layers: Sequence[str], units: Mapping[str, Tensor]
+) -> bool:
     """Whether the units of all these modules look the same: equal functions, not only equal values."""
 
     def below(path: str) -> list[Tensor]:
