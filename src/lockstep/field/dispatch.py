@@ -49,6 +49,8 @@ class Engine(TorchDispatchMode):
         self.field = field
         self.quiet_noise = quiet_noise
         self.shaken = shaken
+        self.choices: list[Tensor] | None = None
+        self._replayed = 0
         self.where: Callable[[], str] = lambda: ""
         self.libraries: tuple[str, ...] = _OWN
         self.on_product: Callable[[str, tuple[Any, ...], Any], None] | None = None
@@ -259,7 +261,7 @@ class Engine(TorchDispatchMode):
         plain: list[Any] = []
         for x in flat:
             if self._is_value(x):
-                x = self.residues(x)
+                x = self.residues(x, canvas=not plain and name in WRITES)
                 infinite = infinite or self._last_infinite
             elif isinstance(x, float) and (x <= FAR_BELOW or x == torch.inf):
                 infinite, far = infinite or x in (torch.inf, -torch.inf), True
@@ -333,17 +335,28 @@ class Engine(TorchDispatchMode):
             isinstance(x, Tensor) and x.is_floating_point() and x.layout is torch.strided
         )
 
-    def residues(self, x: Tensor) -> Tensor:
-        """The residues of a value; constants are embedded now."""
+    def residues(self, x: Tensor, canvas: bool = False) -> Tensor:
+        """The residues of a value; constants are embedded now. A ``canvas`` is about to be written into."""
         if isinstance(x, Residue) and not x.known:
             self._last_infinite = x.cell.infinite
             return x.stored
         value = x.stored if isinstance(x, Residue) else x
         out, self._last_infinite = embed_constant(self.field, value)
         made_now = self.backward and not (isinstance(x, Residue) and not x.cell.late)
-        if self.shaken and value.is_floating_point() and not made_now:
+        if self.shaken and value.is_floating_point() and not made_now and not canvas:
             return torch.where(torch.isinf(out), out, self.field.symbols(out.shape, None))
         return out
+
+    def chosen(self, ranks: Tensor) -> Tensor:
+        """Ranks by which a maximum or a top k is chosen: written to ``choices``, or, in a shaken run, read from it."""
+        if self.choices is None:
+            return ranks
+        if not self.shaken:
+            self.choices.append(ranks)
+            return ranks
+        self._replayed += 1
+        earlier = self.choices[self._replayed - 1 : self._replayed]
+        return earlier[0] if earlier and earlier[0].shape == ranks.shape else ranks
 
     def _shake(self, gradient: Tensor) -> Tensor:
         """Each entry times its own symbol: what cancels stays no longer, what is zero stays zero."""
@@ -481,6 +494,13 @@ class Engine(TorchDispatchMode):
             "cannot follow a branch, a loop or a shape that depends on values. Make the branch depend on "
             "shapes or integers, replace it by torch.where, or audit with data='given'."
         )
+
+
+WRITES = frozenset(
+    "index_put _index_put_impl _unsafe_index_put index_add index_copy scatter scatter_add scatter_reduce "
+    "slice_scatter select_scatter masked_scatter".split()
+)
+"""Ops whose first operand is a canvas for the others."""
 
 
 # -- small questions ------------------------------------------------------------------------------

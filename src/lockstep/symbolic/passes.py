@@ -52,10 +52,12 @@ def run_pass(
     quiet_noise: bool = False,
     details: bool = False,
     shaken: bool = False,
+    choices: list[Tensor] | None = None,
 ) -> Pass:
     """Forward and backward at the point ``residues``; see :class:`Pass` for what comes back.
 
-    ``step`` and ``sample`` choose the symbols of data, cotangents and noise.
+    ``step`` and ``sample`` choose the symbols of data, cotangents and noise. A ``shaken`` pass makes the same
+    ``choices`` (by maxima, top k) as the one that wrote them.
     """
     _seed(stable_key("noise", f.p, f.seed, step, sample))
     generator = torch.Generator().manual_seed(
@@ -80,6 +82,7 @@ def run_pass(
         _explained(subject, example),
         engine(f, quiet_noise=quiet_noise, shaken=shaken) as guest,
     ):
+        guest.choices = choices
         guest.libraries += (subject.library,) if subject.library else ()
         recorder = Recorder(guest, subject.modules, places, keep_products=details)
         with subject.bind(tensors):
@@ -220,13 +223,17 @@ def _backward(
 
 
 def _reentrant(heads: list[Residue]) -> bool:
-    """Whether a segment is checkpointed with ``use_reentrant=True``: its parameters are reached by backward() only."""
+    """Whether a user's ``autograd.Function`` is part of the graph.
+
+    It may run a backward pass of its own inside (checkpoints with ``use_reentrant=True``, reversible layers), which
+    adds to ``.grad`` and is not seen by ``autograd.grad``.
+    """
     waiting, seen = [h.grad_fn for h in heads], set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
-        if node.name() == "CheckpointFunctionBackward":
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
             return True
         seen.add(node)
         waiting.extend(after for after, _ in node.next_functions)

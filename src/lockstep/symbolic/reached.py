@@ -4,8 +4,9 @@ A table that is normalised as a whole and then indexed, kernel taps that only ev
 mask cuts off: another example would move them. A *shaken* pass tells them from frozen ones. All parameters and
 constants are symbols there, and gradients are multiplied by fresh symbols after every op, so whatever cancels by
 algebra (a key bias, a bias before BatchNorm) or is multiplied by a zero weight gets a gradient. What still gets
-exactly zero has no path to an output. A parameter that autograd does not reach at all (its result is detached or
-dropped) has no path on any example, and stays frozen.
+exactly zero has no path to an output. Top k and its kin choose as they did in an ordinary pass, so that what was
+never chosen (experts, winners, codes) is not taken for frozen. A parameter that autograd does not reach at all
+(its result is detached or dropped) has no path on any example, and stays frozen.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LOOKS = 2
 def unreached(
     frozen: Mapping[str, Tensor], shaken_pass: Callable[[int], Pass]
 ) -> dict[str, Tensor]:
-    """The flat indices among ``frozen`` (parameter → indices) that no path leads from; ``shaken_pass(number)``."""
+    """The flat indices among ``frozen`` (parameter → indices) that no path leads from; ``shaken_pass(look)``."""
     left = {name: indices for name, indices in frozen.items() if indices.numel()}
     for number in range(LOOKS):
         if not left:

@@ -267,28 +267,38 @@ class Training:
             coloured = colours is not None and name in colours and self._plan.update == "any"
             keys[name] = held or [colours[name] if coloured and colours is not None else p.detach()]
         trace.labels = equal_tensors(keys)
+        frozen = {name: trace.frozen(name) for name in trace.still}
+        point = self._point(self._fields[0], 0, colours) if any(map(len, frozen.values())) else {}
         for name, indices in unreached(
-            {n: trace.frozen(n) for n in trace.still}, self._shaken
+            frozen, lambda look: self._shaken(trace, point, look)
         ).items():
-            trace.seen[name] = without(trace.seen[name], indices, trace.shapes[name])
+            still = indices[torch.isin(indices, trace.frozen(name))]
+            trace.seen[name] = without(trace.seen[name], still, trace.shapes[name])
 
-    def _shaken(self, number: int) -> Pass:
-        """A pass at a generic point; see :mod:`reached`."""
+    def _shaken(self, trace: Trace, point: Mapping[str, Tensor], look: int) -> Pass:
+        """One more pass at the fixed pattern, and a shaken one at a generic point; see :mod:`reached`."""
         f = self._fields[0]
-        generator = torch.Generator().manual_seed(stable_key("shaken", f.seed, number) & 0x7FFFFFFF)
-        point = {n: f.symbols(p.shape, generator) for n, p in self._subject.parameters.items()}
-        return run_pass(
-            self._subject,
-            self._example,
-            self._places,
-            point,
-            f,
-            step=-1,
-            sample=number,
-            moving=self._moving,
-            quiet_noise=self._quiet_noise,
-            shaken=True,
-        )
+        generator = torch.Generator().manual_seed(stable_key("shaken", f.seed, look) & 0x7FFFFFFF)
+        generic = {n: f.symbols(p.shape, generator) for n, p in point.items()}
+        choices: list[Tensor] = []
+
+        def at(point: Mapping[str, Tensor], shaken: bool) -> Pass:
+            return run_pass(
+                self._subject,
+                self._example,
+                self._places,
+                point,
+                f,
+                step=-1,
+                sample=look,
+                moving=self._moving,
+                quiet_noise=self._quiet_noise,
+                shaken=shaken,
+                choices=choices,
+            )
+
+        self._note(trace, at(point, False))
+        return at(generic, True)
 
 
 def has_ties(units: Mapping[str, Tensor]) -> bool:

@@ -28,12 +28,12 @@ def order(f: Field, x: Tensor, dim: int) -> Tensor:
     """
     if not any_infinite(x):
         centre = f.scale(f.sum(x, (dim,), True), f.quotient(x.shape[dim]))
-        return rank(f, f.sub(x, centre))
+        return active().chosen(rank(f, f.sub(x, centre)))
     count = torch.isfinite(x).sum(dim, keepdim=True).clamp_(min=1)
     centre = f.mul(f.sum(finite(x), (dim,), True), f.inverse(f.embed(count)))
     ranks = rank(f, f.sub(finite(x), centre))
     end = (x > 0).long() * (1 << 62) - (x < 0).long() * (1 << 62)
-    return torch.where(torch.isinf(x), end, ranks)
+    return active().chosen(torch.where(torch.isinf(x), end, ranks))
 
 
 def rank(f: Field, gap: Tensor) -> Tensor:
