@@ -231,3 +231,18 @@ def test_losing_a_maximum_by_chance_is_not_being_frozen(name: str) -> None:
     audit = lockstep.audit(Longest(POOLS[name]), torch.randn(4, 30, 6))
     assert audit.frozen == ()
     assert {finding.code for finding in audit.findings} & {"LS004", "LS009"} == set()
+
+
+@pytest.mark.parametrize(
+    "flat", [torch.round, torch.sign, torch.floor, torch.trunc, lambda h: (h > 0).float()]
+)
+def test_what_feeds_a_flat_function_is_frozen(flat) -> None:
+    """Not merely unexercised: no other example would move it."""
+    from field.modules import Call
+
+    model = Call(lambda m, x: m.out(flat(m.body(x))), body=nn.Linear(3, 4), out=nn.Linear(4, 2))
+    audit = lockstep.audit(model, torch.randn(6, 3))
+    assert {entry.parameter: entry.count for entry in audit.frozen} == {
+        "body.weight": 12,
+        "body.bias": 4,
+    }

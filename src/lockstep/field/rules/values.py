@@ -10,7 +10,7 @@ from torch import Tensor
 from ..arithmetic import Field
 from ..registry import rule
 from ..residue import known
-from ..running import claimed
+from ..running import active, claimed
 from .operands import Operand, masking, residues
 from .predicates import truth
 from .ring import trunc
@@ -27,7 +27,20 @@ def _full(shape: Any, value: float, x: Tensor, dtype: torch.dtype | None) -> Ten
     return known(like) if like.is_floating_point() else like
 
 
-@rule("zeros_like", "new_zeros", "empty_like", "new_empty", infinite=True)
+@rule("zeros_like", infinite=True)
+def zeros_like(f: Field, x: Tensor, *, dtype: Any = None, **_: Any) -> Tensor:
+    """Zeros in the place of a gradient say that a function is flat (sign, round): a path there is, all the same."""
+    given = active().operands.get(id(x))
+    if (
+        active().shaken
+        and active().backward
+        and getattr(getattr(given, "cell", None), "late", False)
+    ):
+        return f.symbols(x.shape, None)
+    return _full(None, 0, x, dtype)
+
+
+@rule("new_zeros", "empty_like", "new_empty", infinite=True)
 def zeros(f: Field, x: Tensor, shape: Any = None, *_: Any, dtype: Any = None, **__: Any) -> Tensor:
     return _full(shape, 0, x, dtype)
 
