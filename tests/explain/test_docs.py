@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import lockstep.explain
 from lockstep.explain.commands import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "why").glob("*.md"))
-MODULES = [info.name for info in pkgutil.iter_modules(lockstep.explain.__path__)]
+MODULES = [info.name for info in pkgutil.iter_modules(sys.modules["lockstep.explain"].__path__)]
 CONSOLE = re.compile(r"```console\n\$ (.+?)\n(.*?)```", re.DOTALL)
 COMMANDS = [
     pytest.param(
