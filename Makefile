@@ -6,7 +6,7 @@ READY  := .venv/.ready
 # What `make wheel-test` leaves out, as a pytest marker expression.
 WHEEL  ?= not slow
 # At most so many rows of each test table in `make test`, evenly spread.
-MOST   ?= 40
+MOST   ?= 6
 
 .PHONY: venv demo test test-all check wheel-test bench clean
 
@@ -48,7 +48,7 @@ wheel-test: venv
 	mv "$$tmp/borrowed.pth" "$$("$$tmp/venv/bin/python" -c "$$site")/"; \
 	"$$tmp/venv/bin/python" -m pip install -q --no-index --no-deps --force-reinstall "$$tmp"/dist/*.whl; \
 	mkdir "$$tmp/empty"; cd "$$tmp/empty"; \
-	LOCKSTEP_MUST_COME_FROM="$$tmp/venv" "$$tmp/venv/bin/python" -m pytest -q -p no:cacheprovider -n 2 --most 6 \
+	LOCKSTEP_MUST_COME_FROM="$$tmp/venv" "$$tmp/venv/bin/python" -m pytest -q -p no:cacheprovider -n 2 --most 1 \
 	  -c "$$root/pyproject.toml" --rootdir "$$root" -m "$(WHEEL)" "$$root/tests"
 
 bench: venv

@@ -267,10 +267,10 @@ def test_a_balanced_lock_is_checked_for_the_first_steps_only():
 
 
 def test_a_hook_that_bends_a_gradient_is_taken_along():
-    """The field runs on stand-ins of the parameters, whose hooks it never calls; training does."""
+    """Both the fields and the training call the hooks that the user put on a parameter."""
     net = tied()
     net[0].weight.register_hook(lambda g: g * torch.tensor([[1.0], [0.0]], dtype=g.dtype))
     honest = lockstep.audit(tied(), example())
     with pytest.raises(CertificateError, match="in float64 they are") as caught:
         lockstep.check(honest, net, example())
-    assert len(caught.value.reasons) == 1
+    assert any("symbolic step 1" in reason for reason in caught.value.reasons)

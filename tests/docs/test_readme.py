@@ -31,6 +31,7 @@ def test_a_wrong_block_would_be_noticed() -> None:
     assert printed_by(code.replace("0.1", "float('nan')")) != printed
 
 
+@pytest.mark.slow
 def test_story_lines_are_printed_by_the_command() -> None:
     story = README.split("```text")[2].split("```")[0]
     command = [sys.executable, "-W", "ignore", "-m", "lockstep", "story"]
