@@ -84,11 +84,27 @@ def _along(f: Field, x: Tensor, dim: int | None, keepdim: bool, largest: bool) -
     if x.dim() == 0:
         return x.clone(), torch.zeros((), dtype=torch.long)
     index = pick(f, x, dim, largest)[1]
-    c = shares(f, x, (dim,), largest)
+    c = _to_first(f, x, shares(f, x, (dim,), largest), dim)
     value = mixed(f, x, c, (dim,), not largest)
     index = index if keepdim else index.squeeze(dim)
     active().share(index, c)
     return (value, index) if keepdim else (value.squeeze(dim), index)
+
+
+def _to_first(f: Field, x: Tensor, c: Tensor, dim: int) -> Tensor:
+    """Of equal elements the first takes the shares of all: an index names one of them, ``amax`` shares out."""
+    values, index = torch.sort(x, dim=dim, stable=True)
+    place = torch.arange(x.shape[dim]).view(
+        [-1 if d == dim % x.dim() else 1 for d in range(x.dim())]
+    )
+    fresh = torch.ones_like(values, dtype=torch.bool)
+    fresh.narrow(dim, 1, x.shape[dim] - 1).copy_(
+        values.narrow(dim, 1, x.shape[dim] - 1) != values.narrow(dim, 0, x.shape[dim] - 1)
+    )
+    start = torch.where(fresh, place, 0).cummax(dim)[0]
+    first = index.gather(dim, start)
+    share = c.expand(x.shape).gather(dim, index).double()
+    return f.reduce(torch.zeros(x.shape, dtype=torch.float64).scatter_add(dim, first, share))
 
 
 @rule("argmax", infinite=True)
