@@ -228,7 +228,8 @@ def _reentrant(heads: list[Residue]) -> bool:
     It may run a backward pass of its own inside (checkpoints with ``use_reentrant=True``, reversible layers), which
     adds to ``.grad`` and is not seen by ``autograd.grad``.
     """
-    waiting, seen = [h.grad_fn for h in heads], set()
+    waiting: list[Any] = [h.grad_fn for h in heads]
+    seen: set[Any] = set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
