@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..arithmetic import Field
@@ -103,3 +104,22 @@ def _interleaved(a: Tensor, b: Tensor) -> list[tuple[Tensor, list[int]]]:
     first = [n for size in a.shape for n in (size, 1)]
     second = [n for size in b.shape for n in (1, size)]
     return [(a, first), (b, second)]
+
+
+@rule("linalg_solve_triangular", degree="sum")
+def solve_triangular(
+    f: Field, a: Tensor, b: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
+    """``x`` with ``a x = b`` (or ``x a = b``) by substitution; entries beyond the triangle are not looked at."""
+    if not left:
+        turned = solve_triangular(f, a.mT, b.mT, upper=not upper, unitriangular=unitriangular)
+        return turned.mT.contiguous()
+    batch, n = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-1]
+    a3 = a.expand(*batch, n, n).reshape(-1, n, n)
+    b3 = b.expand(*batch, *b.shape[-2:]).reshape(-1, *b.shape[-2:])
+    x = torch.zeros_like(b3)
+    for i in reversed(range(n)) if upper else range(n):
+        done = slice(i + 1, n) if upper else slice(0, i)
+        row = f.sub(b3[:, i : i + 1], f.matmul(a3[:, i : i + 1, done], x[:, done]))
+        x[:, i : i + 1] = row if unitriangular else f.mul(row, f.inverse(a3[:, i : i + 1, i : i + 1]))
+    return x.view(*batch, *b.shape[-2:])

@@ -10,7 +10,6 @@ refuse(
         "_linalg_slogdet",
         "linalg_inv_ex",
         "_linalg_solve_ex",
-        "linalg_solve_triangular",
     ),
     *("linalg_lu_factor_ex", "linalg_lu", "linalg_ldl_factor_ex", "lu_unpack", "triangular_solve"),
     *(
