@@ -5,8 +5,9 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 # What `make wheel-test` leaves out, as a pytest marker expression.
 WHEEL  ?= not slow
+WHEEL_TESTS ?= tests
 # At most so many rows of each test table in `make test`, evenly spread.
-MOST   ?= 6
+MOST   ?= 2
 
 .PHONY: venv demo test test-all check wheel-test bench clean
 
@@ -49,7 +50,7 @@ wheel-test: venv
 	"$$tmp/venv/bin/python" -m pip install -q --no-index --no-deps --force-reinstall "$$tmp"/dist/*.whl; \
 	mkdir "$$tmp/empty"; cd "$$tmp/empty"; \
 	LOCKSTEP_MUST_COME_FROM="$$tmp/venv" "$$tmp/venv/bin/python" -m pytest -q -p no:cacheprovider -n 2 --most 1 \
-	  -c "$$root/pyproject.toml" --rootdir "$$root" -m "$(WHEEL)" "$$root/tests"
+	  -c "$$root/pyproject.toml" --rootdir "$$root" -m "$(WHEEL)" $(addprefix "$$root"/,$(WHEEL_TESTS))
 
 bench: venv
 	$(BIN)/python -m benchmarks
