@@ -170,6 +170,11 @@ SAME: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
     "relu by hand": (torch.relu, lambda x: torch.where(x > 0, x, 0.0)),
     "relu as clamp": (torch.relu, lambda x: x.clamp(min=0)),
     "relu as maximum": (torch.relu, lambda x: torch.maximum(x, torch.zeros(()))),
+    "clamp is odd": (lambda x: x.clamp(-1, 1), lambda x: -(-x).clamp(-1, 1)),
+    "clamp by hand": (
+        lambda x: x.clamp(-1, 2),
+        lambda x: torch.relu(x + 1) - torch.relu(x - 2) - 1,
+    ),
     "relu by mask": (torch.relu, lambda x: x * (x > 0)),
     "relu by float mask": (torch.relu, lambda x: x * (x > 0).float()),
     "abs is 2 relu - x": (torch.abs, lambda x: 2 * torch.relu(x) - x),
@@ -334,6 +339,7 @@ NO_DERIVATIVE = {
         "remainder",
         "floor division",
         "relu as clamp",
+        "clamp by hand",
     ),
 }  # no gradient, or one through another formula: coefficients rounded to floats, or 1/2 at a tie
 

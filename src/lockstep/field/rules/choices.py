@@ -59,11 +59,27 @@ def minimum(f: Field, a: Operand, b: Operand) -> Tensor:
 
 @rule("clamp", "clip", degree="sum", infinite=True)
 def clamp(f: Field, x: Tensor, low: Operand | None = None, high: Operand | None = None) -> Tensor:
+    if _numbers(low, high) and not any_infinite(x):
+        assert low is not None and high is not None
+        return _between(f, x, low, high)
     if low is not None and not _absent(low):
         x = maximum(f, x, low)
     if high is not None and not _absent(high):
         x = minimum(f, x, high)
     return x.clone()
+
+
+def _numbers(low: Operand | None, high: Operand | None) -> bool:
+    """Two Python numbers in order, that both do something."""
+    given = [b for b in (low, high) if b is not None and not isinstance(b, Tensor)]
+    return len(given) == 2 and given[0] <= given[1] and not any(map(_absent, given))
+
+
+def _between(f: Field, x: Tensor, low: Operand, high: Operand) -> Tensor:
+    """``low + relu(x - low) - relu(x - high)``: odd, and seen to be odd, between opposite bounds."""
+    above, beyond = gap(f, x, low), gap(f, x, high)
+    risen = f.sub(f.mul(above, positive(f, above)), f.mul(beyond, positive(f, beyond)))
+    return f.add(risen, residues(f, low))
 
 
 def _absent(bound: Operand) -> bool:

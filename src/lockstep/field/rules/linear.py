@@ -121,5 +121,7 @@ def solve_triangular(
     for i in reversed(range(n)) if upper else range(n):
         done = slice(i + 1, n) if upper else slice(0, i)
         row = f.sub(b3[:, i : i + 1], f.matmul(a3[:, i : i + 1, done], x[:, done]))
-        x[:, i : i + 1] = row if unitriangular else f.mul(row, f.inverse(a3[:, i : i + 1, i : i + 1]))
+        x[:, i : i + 1] = (
+            row if unitriangular else f.mul(row, f.inverse(a3[:, i : i + 1, i : i + 1]))
+        )
     return x.view(*batch, *b.shape[-2:])
