@@ -11,7 +11,7 @@ from lockstep.field.arithmetic import PRIMES, Field
 from lockstep.field.rules.linear import solve_triangular
 
 
-@pytest.mark.parametrize("upper, left, unit", product((False, True), repeat=3))
+@pytest.mark.parametrize("upper, left, unit", list(product((False, True), repeat=3)))
 def test_solution_solves(upper: bool, left: bool, unit: bool) -> None:
     f, generator = Field(PRIMES[0]), torch.Generator().manual_seed(0)
     a = f.symbols((2, 3, 5, 5), generator)
