@@ -296,7 +296,7 @@ class Engine(TorchDispatchMode):
                 not t.is_contiguous() and torch._debug_has_internal_overlap(t)
             ):
                 t = t.clone(memory_format=torch.contiguous_format)
-            out = symbolic(self._shake(t), dtype, degree)
+            out = symbolic(self._shake(t, name, plain[0]), dtype, degree)
             out.cell.infinite = infinite and bool(torch.isinf(t).any())
             out.cell.whole = whole
             return out
@@ -358,11 +358,21 @@ class Engine(TorchDispatchMode):
         earlier = self.choices[self._replayed - 1 : self._replayed]
         return earlier[0] if earlier and earlier[0].shape == ranks.shape else ranks
 
-    def _shake(self, gradient: Tensor) -> Tensor:
-        """Each entry times its own symbol: what cancels stays no longer, what is zero stays zero."""
+    def _shake(self, gradient: Tensor, name: str, given: Tensor) -> Tensor:
+        """Each entry times its own symbol: what cancels stays no longer, what is zero stays zero.
+
+        The formulas of a softmax and of the norms cancel inside the rule (over a single entry to exactly zero):
+        there every entry that a live one is normalised with is alive.
+        """
         if not (self.shaken and self.backward) or bool(torch.isinf(gradient).any()):
             return gradient
-        return self.field.mul(gradient, self.field.symbols(gradient.shape, None))
+        symbols = self.field.symbols(gradient.shape, None)
+        if name not in COUPLING:
+            return self.field.mul(gradient, symbols)
+        live = given != 0
+        if name in COUPLING_ROWS and gradient.shape == given.shape:
+            return symbols * live.any(-1, keepdim=True)
+        return symbols * bool(live.any())
 
     # -- 5 decompositions, 6 missing --------------------------------------------------------------
 
@@ -495,6 +505,12 @@ class Engine(TorchDispatchMode):
             "shapes or integers, replace it by torch.where, or audit with data='given'."
         )
 
+
+COUPLING_ROWS = frozenset(
+    ("_softmax_backward_data", "_log_softmax_backward_data", "native_layer_norm_backward")
+)
+COUPLING = COUPLING_ROWS | {"native_batch_norm_backward", "native_group_norm_backward"}
+"""Backward formulas of ops that normalise; those of rows couple the last dimension only, as a rule."""
 
 WRITES = frozenset(
     "index_put _index_put_impl _unsafe_index_put index_add index_copy scatter scatter_add scatter_reduce "

@@ -145,11 +145,10 @@ class Recorder:
             a, b = args[PRODUCTS[name][0]], args[PRODUCTS[name][1]]
             self._heads.product(tuple(a.shape), tuple(b.shape), lambda: self._total(result))
         if name in PRODUCTS or name == "_grouped_mm":
-            self._multiplied.update(
-                x.cell.parameter for x in args if isinstance(x, Residue) and x.cell.parameter
-            )
+            a, b = (args[i] for i in PRODUCTS.get(name, (0, 1)))
+            factors = [x.cell.parameter for x in (a, b) if isinstance(x, Residue)]
+            self._multiplied.update(p for p in factors if p)
         if name in PRODUCTS:
-            a, b = (args[i] for i in PRODUCTS[name])
             if isinstance(b, Residue) and b.cell.parameter and b.dim() == 2:
                 self._matrix(a, b if name != "linear" else b.t(), result)
             elif (

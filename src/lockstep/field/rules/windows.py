@@ -22,8 +22,11 @@ def each(x: Any, n: int) -> list[int]:
 
 
 def sliding(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> Table:
+    """Window columns that lie outside for every output are left out: kernels may be far larger than the input."""
     at = (torch.arange(out) * stride - padding)[:, None] + torch.arange(kernel)[None] * dilation
-    return at, (at >= 0) & (at < size)
+    inside = (at >= 0) & (at < size)
+    kept = inside.any(0) if bool(inside.any()) else torch.arange(kernel) < 1
+    return at[:, kept], inside[:, kept]
 
 
 def adaptive(size: int, out: int) -> Table:
