@@ -289,11 +289,6 @@ DECODERS: dict[str, Tiny] = {
     "biogpt": Tiny("biogpt", TEXT),
     "xglm": Tiny("xglm", {**SPECIAL, "vocab_size": ROWS, "d_model": WIDTH, "num_layers": 2, "attention_heads": HEADS, "ffn_dim": 24, "max_position_embeddings": 32}),
     "ctrl": Tiny("ctrl", {"vocab_size": ROWS, "n_embd": WIDTH, "n_layer": 2, "n_head": HEADS, "n_positions": 32, "dff": 24}),
-    "dbrx": Tiny(
-        "dbrx",
-        {"vocab_size": ROWS, "d_model": WIDTH, "n_heads": HEADS, "n_layers": 2, "max_seq_len": 32,
-         "attn_config": {"kv_n_heads": 2, "clip_qkv": None}, "ffn_config": {"ffn_hidden_size": 12, "moe_num_experts": 4, "moe_top_k": 2}},
-    ),
     "jetmoe": Tiny("jetmoe", {**SPECIAL, "vocab_size": ROWS, "hidden_size": WIDTH, "num_hidden_layers": 2, "num_key_value_heads": 2,
                               "kv_channels": 4, "intermediate_size": 12, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "smollm3": Tiny("smollm3", without(GROUPED, "head_dim")),
@@ -329,22 +324,19 @@ STATE_SPACE: dict[str, Tiny] = {
          "expert_layer_period": 2, "expert_layer_offset": 1, "mamba_d_state": 4, "mamba_dt_rank": 2, "use_mamba_kernels": False},
     ),
     "bamba": Tiny("bamba", {**without(GROUPED, "head_dim"), "mamba_n_heads": 8, "mamba_d_head": 4, "mamba_d_state": 4, "mamba_chunk_size": 4, "attn_layer_indices": [1]}),
-    "zamba": Tiny("zamba", {**SPECIAL, "vocab_size": ROWS, "hidden_size": WIDTH, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 24,
-                            "layers_block_type": ["mamba", "hybrid", "mamba"], "mamba_d_state": 4, "n_mamba_heads": 2, "use_mamba_kernels": False}),
     "recurrent_gemma": Tiny("recurrent_gemma", {**TEXT, "head_dim": 4, "num_key_value_heads": 2, "lru_width": 16, "attention_window_size": 4,
                                                  "block_types": ["recurrent", "attention"]}),
     "rwkv": Tiny("rwkv", {"vocab_size": ROWS, "hidden_size": WIDTH, "num_hidden_layers": 2, "attention_hidden_size": 16, "intermediate_size": 24, "context_length": 16}),
     "falcon_h1": Tiny("falcon_h1", {**GROUPED, "mamba_d_ssm": 16, "mamba_n_heads": 4, "mamba_d_head": 4, "mamba_d_state": 4, "mamba_n_groups": 1, "mamba_chunk_size": 4}),
     "granitemoehybrid": Tiny("granitemoehybrid", {**without(GROUPED, "head_dim"), "layer_types": ["mamba", "attention"], "num_local_experts": 4,
                               "num_experts_per_tok": 2, "shared_intermediate_size": 12, "mamba_n_heads": 8, "mamba_d_head": 4, "mamba_d_state": 4, "mamba_n_groups": 1, "mamba_chunk_size": 4}),
-    "xlstm": Tiny("xlstm", {"vocab_size": ROWS, "hidden_size": 32, "num_hidden_layers": 2, "num_heads": 2, "chunk_size": 4}),
 }  # fmt: skip
 
 ENCODERS: dict[str, Tiny] = {
     "xlnet": Tiny("xlnet", {"vocab_size": ROWS, "d_model": WIDTH, "n_layer": 2, "n_head": HEADS, "d_inner": 24}),
     "longformer": Tiny("longformer", {**TEXT, "attention_window": 4, "max_position_embeddings": 40}),
     "big_bird": Tiny("big_bird", {**TEXT, "attention_type": "original_full"}),
-    "funnel": Tiny("funnel", {"vocab_size": ROWS, "d_model": WIDTH, "n_head": HEADS, "d_head": 4, "d_inner": 24, "block_sizes": [1, 1], "num_decoder_layers": 1}),
+    "funnel": Tiny("funnel", {"vocab_size": ROWS, "d_model": WIDTH, "n_head": HEADS, "d_head": 4, "d_inner": 24, "block_sizes": [1, 1], "num_decoder_layers": 1}, cls="FunnelModel"),
     "squeezebert": Tiny("squeezebert", {**TEXT, "embedding_size": WIDTH}),
     "mobilebert": Tiny("mobilebert", {**TEXT, "embedding_size": WIDTH, "intra_bottleneck_size": 16, "true_hidden_size": 16}),
     "modernbert": Tiny("modernbert", {**TEXT, "local_attention": 4}),
@@ -364,7 +356,7 @@ ENCODERS: dict[str, Tiny] = {
     "yoso": Tiny("yoso", {**TEXT, "use_expectation": True, "max_position_embeddings": 32}),
     "ibert": Tiny("ibert", {**TEXT, "max_position_embeddings": 40}),
     "nomic_bert": Tiny("nomic_bert", TEXT),
-    "lilt": Tiny("lilt", {**TEXT, "channel_shrink_ratio": 2, "max_2d_position_embeddings": 32, "max_position_embeddings": 40},
+    "lilt": Tiny("lilt", {**TEXT, "hidden_size": 24, "channel_shrink_ratio": 2, "max_2d_position_embeddings": 32, "max_position_embeddings": 40},
                  boxes),
     "megatron-bert": Tiny("megatron-bert", TEXT),
     "roberta-prelayernorm": Tiny("roberta-prelayernorm", {**TEXT, "max_position_embeddings": 40}),
@@ -379,7 +371,7 @@ ENCODERS: dict[str, Tiny] = {
     "tapas": Tiny("tapas", {**TEXT, "type_vocab_sizes": [3, 8, 8, 2, 8, 8, 4]}),
     "reformer": Tiny("reformer", {**SPECIAL, "vocab_size": ROWS, "hidden_size": WIDTH, "num_attention_heads": 2, "attention_head_size": 8, "attn_layers": ["local", "lsh"],
                                   "axial_pos_embds_dim": [8, 8], "axial_pos_shape": [4, 8], "feed_forward_size": 24, "local_attn_chunk_length": 4, "lsh_attn_chunk_length": 4,
-                                  "num_buckets": 4, "num_hashes": 1, "max_position_embeddings": 32, "is_decoder": False}),
+                                  "num_buckets": 4, "num_hashes": 1, "max_position_embeddings": 32, "is_decoder": False}, lambda: tokens(length=32)),
     "perceiver": Tiny("perceiver", {"num_latents": 5, "d_latents": 16, "d_model": 12, "num_blocks": 1, "num_self_attends_per_block": 2, "num_self_attention_heads": 2,
                                     "num_cross_attention_heads": 2, "qk_channels": None}, lambda: {"inputs": torch.zeros(BATCH, 6, 12)}),
 }  # fmt: skip
@@ -396,11 +388,11 @@ SEQUENCE: dict[str, Tiny] = {
     "umt5": Tiny("umt5", T5, both),
     "switch_transformers": Tiny(
         "switch_transformers",
-        {**T5, "num_experts": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1, "expert_capacity": 8, "router_jitter_noise": 0.0}, both),
+        {**T5, "num_experts": 2, "num_sparse_encoder_layers": 1, "num_decoder_layers": 2, "num_sparse_decoder_layers": 1, "expert_capacity": 8, "router_jitter_noise": 0.0}, both),
     "prophetnet": Tiny(
         "prophetnet",
         {**SPECIAL, "vocab_size": ROWS, "hidden_size": WIDTH, "num_encoder_layers": 1, "num_decoder_layers": 2, "num_encoder_attention_heads": 4,
-         "num_decoder_attention_heads": 4, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_position_embeddings": 32, "num_buckets": 8, "relative_max_distance": 16, "ngram": 2}, both),
+         "num_decoder_attention_heads": 4, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_position_embeddings": 32, "num_buckets": 8, "relative_max_distance": 16, "ngram": 2, "use_cache": False}, both),
     "fsmt": Tiny("fsmt", {**without(BART, "vocab_size"), "langs": ["en", "de"], "src_vocab_size": ROWS, "tgt_vocab_size": ROWS}, both),
     "nllb-moe": Tiny("nllb-moe", {**BART, "num_experts": 4, "encoder_sparse_step": 2, "decoder_sparse_step": 2, "expert_capacity": 32, "router_jitter_noise": 0.0}, both),
     "time_series_transformer": Tiny(
@@ -429,14 +421,14 @@ SEQUENCE: dict[str, Tiny] = {
 }  # fmt: skip
 
 IMAGES: dict[str, Tiny] = {
-    "mobilevit": Tiny("mobilevit", {"hidden_sizes": [8, 8, 8], "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16], "num_attention_heads": 2, "image_size": 32, "patch_size": 2}, lambda: pixels(32)),
+    "mobilevit": Tiny("mobilevit", {"hidden_sizes": [8, 8, 8], "neck_hidden_sizes": [8, 8, 8, 8, 8, 8, 16], "num_attention_heads": 2, "image_size": 64, "patch_size": 2}, lambda: pixels(64)),
     "segformer": Tiny("segformer", {"num_encoder_blocks": 2, "depths": [1, 1], "sr_ratios": [2, 1], "hidden_sizes": [8, 16], "patch_sizes": [3, 3], "strides": [2, 2], "num_attention_heads": [2, 4], "mlp_ratios": [2, 2], "decoder_hidden_size": 8}, lambda: pixels(16)),
     "beit": Tiny("beit", {**VISION, "use_relative_position_bias": True}, pixels),
     "dinov2": Tiny("dinov2", VISION, pixels),
     "dinov3_vit": Tiny("dinov3_vit", {**VISION, "num_register_tokens": 2}, pixels),
     "dinov2_with_registers": Tiny("dinov2_with_registers", {**VISION, "num_register_tokens": 2}, pixels),
     "regnet": Tiny("regnet", {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "groups_width": 4}, lambda: pixels(16)),
-    "efficientnet": Tiny("efficientnet", {"width_coefficient": 0.25, "depth_coefficient": 0.1, "hidden_dim": 16, "image_size": 16, "depth_divisor": 8, "num_hidden_layers": 4,
+    "efficientnet": Tiny("efficientnet", {"width_coefficient": 0.25, "depth_coefficient": 0.1, "hidden_dim": 320, "image_size": 16, "depth_divisor": 8, "num_hidden_layers": 4,
                                           "in_channels": [8, 8], "out_channels": [8, 8], "kernel_sizes": [3, 3], "strides": [1, 2], "num_block_repeats": [1, 1], "expand_ratios": [1, 2], "depthwise_padding": []}, lambda: pixels(16)),
     "mobilenet_v1": Tiny("mobilenet_v1", {"depth_multiplier": 0.25, "image_size": 32}, lambda: pixels(32)),
     "mobilenet_v2": Tiny("mobilenet_v2", {"depth_multiplier": 0.25, "image_size": 32}, lambda: pixels(32)),
@@ -451,8 +443,7 @@ IMAGES: dict[str, Tiny] = {
     "flava_image": Tiny("FlavaImageConfig", VISION, pixels, cls="FlavaImageModel"),
     "swinv2": Tiny("swinv2", {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [2, 1], "num_heads": [2, 4], "window_size": 4}, lambda: pixels(16)),
     "pvt": Tiny("pvt", {"image_size": 32, "hidden_sizes": [8, 8, 8, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 2, 4], "patch_sizes": [4, 2, 2, 2], "mlp_ratios": [2, 2, 2, 2]}, lambda: pixels(32)),
-    "cvt": Tiny("cvt", {"embed_dim": [8, 16], "num_heads": [2, 4], "depth": [1, 1], "patch_sizes": [3, 3], "patch_stride": [2, 2], "patch_padding": [1, 1], "mlp_ratio": [2.0, 2.0], "cls_token": [False, True],
-                        "attention_drop_rate": [0.0, 0.0], "drop_rate": [0.0, 0.0], "drop_path_rate": [0.0, 0.0], "qkv_bias": [True, True], "qkv_projection_method": ["dw_bn", "dw_bn"], "kernel_qkv": [3, 3], "padding_kv": [1, 1], "stride_kv": [2, 2], "padding_q": [1, 1], "stride_q": [1, 1]}, lambda: pixels(16)),
+    "cvt": Tiny("cvt", {"embed_dim": [8, 8, 16], "num_heads": [2, 2, 4], "depth": [1, 2, 3], "mlp_ratio": [2.0, 2.0, 2.0]}, lambda: pixels(32)),
     "levit": Tiny("levit", {"image_size": 64, "hidden_sizes": [16, 16, 16], "num_attention_heads": [2, 2, 2], "depths": [1, 1, 1], "key_dim": [4, 4, 4], "attention_ratio": [2, 2, 2], "mlp_ratio": [2, 2, 2],
                             "down_ops": [["Subsample", 4, 4, 2, 2, 2], ["Subsample", 4, 4, 2, 2, 2]]}, lambda: pixels(64)),
     "vit_mae": Tiny("vit_mae", VISION, pixels),
@@ -465,7 +456,7 @@ IMAGES: dict[str, Tiny] = {
     "imagegpt": Tiny("imagegpt", {**GPT, "vocab_size": ROWS}),
     "yolos": Tiny("yolos", {**VISION, "image_size": [8, 8], "num_detection_tokens": 3}, pixels),
     "bit": Tiny("bit", {"embedding_size": 8, "hidden_sizes": [32, 32], "depths": [1, 1], "num_groups": 2}, lambda: pixels(16)),
-    "efficientformer-like swiftformer": Tiny("swiftformer", {"embed_dims": [8, 8, 12, 12], "depths": [1, 1, 1, 1], "image_size": 64}, lambda: pixels(64)),
+    "swiftformer": Tiny("swiftformer", {"embed_dims": [8, 8, 12, 12], "depths": [1, 1, 1, 1], "image_size": 64}, lambda: pixels(64)),
     "sam_vision": Tiny("SamVisionConfig", {"hidden_size": WIDTH, "output_channels": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 16, "patch_size": 4, "window_size": 2, "mlp_dim": 24, "global_attn_indexes": [1], "num_pos_feats": 4}, lambda: pixels(16), cls="SamVisionModel"),
     "detr": Tiny("DetrConfig", {"d_model": WIDTH, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "num_queries": 4,
                                 "use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}, lambda: {**pixels(16), "pixel_mask": torch.ones(BATCH, 16, 16, dtype=torch.int64)}, cls="DetrModel",
@@ -491,7 +482,7 @@ AUDIO: dict[str, Tiny] = {
     "speech_to_text": Tiny("speech_to_text", {**BART, "input_feat_per_channel": 8, "input_channels": 1, "conv_channels": 12, "conv_kernel_sizes": (3, 3), "max_source_positions": 32, "max_target_positions": 16}, lambda: {"input_features": torch.zeros(BATCH, 16, 8), **tokens("decoder_input_ids", 6)}),
     "audio-spectrogram-transformer": Tiny("audio-spectrogram-transformer", {**without(VISION, "image_size"), "max_length": 16, "num_mel_bins": 8, "time_stride": 4, "frequency_stride": 4}, lambda: {"input_values": torch.zeros(BATCH, 16, 8)}),
     "moonshine": Tiny("moonshine", {**SPECIAL, "vocab_size": ROWS, "hidden_size": 16, "intermediate_size": 24, "encoder_num_hidden_layers": 2, "decoder_num_hidden_layers": 2, "encoder_num_attention_heads": 2, "decoder_num_attention_heads": 2, "encoder_num_key_value_heads": 2, "decoder_num_key_value_heads": 2, "max_position_embeddings": 32},
-                      lambda: {**wave(1200), **tokens("decoder_input_ids", 6)}),
+                      lambda: {**wave(4000), **tokens("decoder_input_ids", 6)}),
     "clap_text": Tiny("ClapTextConfig", {**TEXT, "projection_dim": 8, "max_position_embeddings": 40}, cls="ClapTextModel"),
     "encodec": Tiny("encodec", {"num_filters": 4, "hidden_size": 8, "codebook_dim": 8, "codebook_size": 8, "upsampling_ratios": [2, 2], "num_lstm_layers": 1}, lambda: {"input_values": torch.zeros(BATCH, 1, 40)}),
 }  # fmt: skip
@@ -510,7 +501,6 @@ HEADS_ON: dict[str, Tiny] = {
     "distilbert qa": Tiny("distilbert", LISTED["distilbert"].settings, padded, cls="DistilBertForQuestionAnswering"),
     "electra discriminator": Tiny("electra", LISTED["electra"].settings, cls="ElectraForPreTraining"),
     "mixtral lm": Tiny("mixtral", LISTED["mixtral"].settings, cls="MixtralForCausalLM"),
-    "segformer segmentation": Tiny("segformer", IMAGES["segformer"].settings, lambda: pixels(16), cls="SegformerForSemanticSegmentation"),
 }  # fmt: skip
 
 FAMILIES = {
