@@ -736,6 +736,17 @@ class Shifted(nn.Module):
         return scores.softmax(-1) if self.softmax else scores
 
 
+class Largest(nn.Module):
+    """Distances to codes in the largest coordinate: whose gradient goes to that coordinate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.codes = nn.Linear(3, 4), nn.Parameter(torch.randn(5, 4))
+
+    def forward(self, x):
+        return torch.cdist(self.layer(x), self.codes, p=math.inf)
+
+
 class Masked(nn.Module):
     """ReLU written with ``where`` and a comparison."""
 
@@ -746,6 +757,41 @@ class Masked(nn.Module):
     def forward(self, x):
         h = self.a(x)
         return self.b(torch.where(h > 0, h, torch.zeros_like(h)))
+
+
+class Compared(nn.Module):
+    """``head`` hears of ``h`` and ``g`` only through a comparison."""
+
+    def __init__(self, compare: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2, bias=False)
+        self.rest, self.compare = nn.Linear(4, 2), compare
+
+    def forward(self, x):
+        h, g = self.a(x), self.b(x)
+        return self.head(self.compare(h, g).to(x.dtype)) + self.rest(torch.tanh(h) * torch.tanh(g))
+
+
+COMPARED: dict[str, Callable[..., torch.Tensor]] = {
+    "relu == 0": lambda h, g: F.relu(h) == 0,
+    "relu != 0": lambda h, g: F.relu(h) != 0,
+    "relu as a boolean": lambda h, g: F.relu(h).bool(),
+    "clamp == its bound": lambda h, g: h.clamp(0, 0.25) == 0.25,
+    "hardtanh == its bound": lambda h, g: F.hardtanh(h, -0.25, 0.25) == -0.25,
+    "maximum == one": lambda h, g: torch.maximum(h, g) == h,
+    "elu == itself": lambda h, g: F.elu(h) == h,
+    "sum of relus == 0": lambda h, g: (F.relu(h) + F.relu(g)) == 0,
+    "rounded == 1": lambda h, g: h.round() == 1,
+    "second largest": lambda h, g: h.topk(2, -1)[0][:, 1:] == h,
+    "not relu": lambda h, g: torch.logical_not(F.relu(h)),
+    "number of zeros": lambda h, g: torch.count_nonzero(F.relu(h), -1)[:, None].expand(-1, 4),
+}
+NEVER: dict[str, Callable[..., torch.Tensor]] = {
+    "tanh == 0": lambda h, g: torch.tanh(h) == 0,
+    "relu == inf": lambda h, g: F.relu(h) == math.inf,
+    "relu is nan": lambda h, g: torch.isnan(F.relu(h)),
+    "relu differs from itself": lambda h, g: F.relu(h) != F.relu(h),
+}
 
 
 class Noisy(nn.Module):
@@ -1287,6 +1333,11 @@ STRUCTURE = [
          present=("LS003", "LS004"), absent=("LS009",)),
     Case("P8 zero router, k = 2", routed(2, True), trainer=False, frozen={"router.weight": 32},
          present=("LS003", "LS004", "LS009")),
+    *(Case(f"equality {name}", lambda compare=compare: (Compared(compare), data(64, 3)), **CLEAN)
+      for name, compare in COMPARED.items()),
+    *(Case(f"never {name}", lambda compare=compare: (Compared(compare), data(12, 3)), frozen={"head.weight": 8},
+           classes={"head": ((0, 1),)}) for name, compare in NEVER.items()),
+    Case("largest distance", lambda: (Largest(), data(256, 3)), **CLEAN),
     Case("one layer used twice", lambda: (Shared(), data(6, 4)), **CLEAN, classes={"layer": alone(4)}),
     Case("trap tied autoencoder", lambda: (Autoencoder(True), data(6, 6)), classes={"W": pair(4)}, frozen={},
          present=("LS001",)),

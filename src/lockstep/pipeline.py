@@ -197,6 +197,7 @@ def _assumptions(subject: Subject, example: Example, plan: Plan, trace: Trace) -
             "exact arithmetic; ties of topk, argmax and max go to the lower index",
             *subject.notes,
             *plan.notes,
+            *trace.assumed,
         ),
     )
 

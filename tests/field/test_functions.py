@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from field.reference import FIELD, gradients
 from torch import Tensor
 
+from lockstep.errors import ControlFlowError
 from lockstep.field.arithmetic import PRIMES, Field
 from lockstep.field.dispatch import engine
 from lockstep.field.residue import Residue, symbolic
@@ -491,15 +492,35 @@ def test_the_largest_of_equals_is_what_they_are(name: str) -> None:
     assert (run(MAXIMA[name], torch.full(SHAPE, 7.0)) == 7).all()
 
 
-def test_equality_with_another_maximum_is_no_predicate() -> None:
+def test_equality_with_another_maximum_is_not_being_the_largest() -> None:
+    """It may hold, so it is a predicate; only those of the maximum's own elements add up to 1."""
     x, y = (symbolic(symbols(4, 4, seed=n), torch.float32) for n in (0, 1))
+
+    def shares_out(c: Tensor) -> bool:
+        return bool((FIELD.sum(c.stored, (1,)) == 1).all())
+
     with engine(FIELD):
         top = x.amax(1)
-        assert isinstance(x == top.unsqueeze(1), Residue)
-        assert not isinstance(x == top, Residue)  # along the wrong dimension
-        assert not isinstance(y == top.unsqueeze(1), Residue)
+        assert shares_out(x == top.unsqueeze(1))
+        assert not shares_out(x == top)  # along the wrong dimension
+        assert not shares_out(y == top.unsqueeze(1))
         x.add_(1)
-        assert not isinstance(x == top.unsqueeze(1), Residue)  # not what it was
+        assert not shares_out(x == top.unsqueeze(1))  # not what it was
+
+
+def test_equality_of_values_that_vary_continuously_is_plainly_false() -> None:
+    x, y = (symbolic(symbols(4, 4, seed=n), torch.float32) for n in (0, 1))
+    with engine(FIELD) as guest:
+        assert not isinstance(torch.tanh(x) == y, Residue)
+        assert [note for note in guest.assumed if "test_functions.py" in note]
+        for same, value in ((x == x, True), (torch.relu(x) == -torch.inf, False)):
+            assert not isinstance(same, Residue)
+            assert bool((same == value).all())
+        assert not torch.relu(x).isnan().any()
+        with pytest.raises(ControlFlowError, match=r"torch\.equal"):
+            torch.equal(torch.relu(x), torch.relu(y))
+        assert torch.equal(torch.relu(x), torch.relu(x))
+        assert not torch.equal(torch.relu(x), torch.relu(x[:2]))
 
 
 def test_a_running_maximum_does_not_look_ahead() -> None:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -61,6 +62,8 @@ class Engine(TorchDispatchMode):
         self.operands: dict[int, Tensor] = {}
         self.infinite = False
         self.name = ""
+        self.choosing = False  # has the rule at work consulted a predicate, an order or a rounding?
+        self.assumed: dict[str, None] = {}
         # Maxima: storage of the value -> what it is the extreme of; storage of the index -> who may be meant by it.
         self.extremes: dict[int, tuple[Tensor, Tensor, Tensor, tuple[int, ...]]] = {}
         self.meetings: list[
@@ -138,9 +141,11 @@ class Engine(TorchDispatchMode):
         shape = torch.Size(shape)
         if not shape:
             return self._scalar(dtype)
-        if self.quiet_noise:
-            return symbolic(torch.ones(shape, dtype=STORE), dtype)
-        return symbolic(self.field.symbols(shape, None), dtype)
+        quiet = self.quiet_noise
+        drawn = torch.ones(shape, dtype=STORE) if quiet else self.field.symbols(shape, None)
+        noise = symbolic(drawn, dtype)
+        noise.cell.choice = True
+        return noise
 
     def _scalar(self, dtype: torch.dtype) -> Residue:
         """A single number drawn from [0, 1): code branches on it (layer drop), so it is a true float.
@@ -223,6 +228,7 @@ class Engine(TorchDispatchMode):
         )
         degree = max(g.degree for g in guests)
         whole = all(g.cell.whole for g in guests)
+        choice, data = any(g.cell.choice for g in guests), any(g.cell.data for g in guests)
 
         def wrap(t: Any) -> Any:
             if not isinstance(t, Tensor):
@@ -234,6 +240,7 @@ class Engine(TorchDispatchMode):
                 return t  # batch sizes of packed sequences, lengths
             out = symbolic(t, dtype, degree)
             out.cell.infinite, out.cell.whole = infinite, whole
+            out.cell.choice, out.cell.data = choice, data
             return out
 
         return tree_map(wrap, result)
@@ -283,9 +290,10 @@ class Engine(TorchDispatchMode):
             id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)
         }
         self.infinite = infinite = infinite or (far and rule.infinite)
-        self.name = name
+        self.name, self.choosing = name, False
         whole = name == "_to_copy" and not claimed(plain[0]).is_floating_point
         result = self._ruled(func, rule, name, (inner_args, inner_kwargs), (args, kwargs))
+        choice = self.choosing or any(x.cell.choice for x in flat if isinstance(x, Residue))
         owned = {_storage(x) for x in plain if isinstance(x, Tensor)}
 
         def wrap(t: Any) -> Any:
@@ -298,7 +306,7 @@ class Engine(TorchDispatchMode):
                 t = t.clone(memory_format=torch.contiguous_format)
             out = symbolic(self._shake(t, name, plain[0]), dtype, degree)
             out.cell.infinite = infinite and bool(torch.isinf(t).any())
-            out.cell.whole = whole
+            out.cell.whole, out.cell.choice = whole, choice
             return out
 
         wrapped = tree_map(wrap, result)
@@ -462,6 +470,7 @@ class Engine(TorchDispatchMode):
             target.cell.infinite = target.cell.infinite or self._last_infinite
             if isinstance(source, Residue):
                 target.raise_degree(source.degree)
+                target.cell.choice |= source.cell.choice
         else:
             values = self.field.integer(source.long()) if isinstance(source, Tensor) else source
         target.stored.copy_(values)
@@ -490,6 +499,20 @@ class Engine(TorchDispatchMode):
                 region.index_fill_(dim, index, True)
 
     # -- words for messages -----------------------------------------------------------------------
+
+    def assume_apart(self) -> None:
+        """Two values that vary continuously are never equal: printed with the verdict, as it is an assumption."""
+        line = user_line(self.libraries).rpartition("/")[2]
+        self.assumed.setdefault(f"values that vary continuously are never exactly equal ({line})")
+
+    def in_formula(self) -> bool:
+        """Whether autograd itself asks, not Python code of a backward or a checkpointed forward pass."""
+        frame = sys._getframe() if self.backward else None
+        while frame is not None and frame.f_code.co_name != "_engine_run_backward":
+            if not frame.f_code.co_filename.startswith(self.libraries):
+                return False
+            frame = frame.f_back
+        return frame is not None
 
     def _place(self) -> str:
         module = self.where()

@@ -9,7 +9,8 @@ it. A cell starts *known* when it holds true floats (constants made inside ``for
 known values are PyTorch's own, and user code may branch on them. Writing a residue into a known cell
 *promotes* it, and all its views with it. Entries may be plus or minus infinity (masks), ``cell.infinite``; or whole
 numbers whatever the dtype (Bernoulli's 0 and 1, a predicate as float), ``cell.whole``: comparing those with a
-constant has no plain answer.
+constant has no plain answer. Or they came through a *choice* (a maximum, a comparison, a rounding, ``cell.choice``), or
+are *data* as given: those may take one value on whole regions of the data, so they may be equal to others.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ class Cell:
     """
 
     __slots__ = (
-        "all_read", "degree", "degrees", "flat", "infinite", "known", "late", "parameter", "read", "version", "whole",
+        "all_read", "choice", "data", "degree", "degrees", "flat", "infinite", "known", "late", "parameter", "read",
+        "version", "whole",
     )  # fmt: skip
 
     def __init__(
         self, flat: Tensor, *, known: bool, degree: int = 1, parameter: str | None = None
     ) -> None:
         self.flat, self.known, self.degree, self.parameter = flat, known, degree, parameter
-        self.infinite = self.whole = False
-        self.whole = False
+        self.infinite = self.whole = self.choice = self.data = False
         self.version = 0
         self.read: Tensor | None = None
         self.all_read = False

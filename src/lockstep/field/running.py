@@ -26,6 +26,17 @@ def active() -> Engine:
     return running[-1]
 
 
+def choosing() -> None:
+    """The rule at work consults a predicate, an order or a rounding: its result may be equal to other values."""
+    active().choosing = True
+
+
+def may_coincide(*operands: object) -> bool:
+    """Whether operands of the rule at work may be equal without being the same symbol: choices, data as given."""
+    cells = [getattr(active().operands.get(id(x)), "cell", None) for x in operands]
+    return any(c is not None and not c.known and (c.choice or c.data) for c in cells)
+
+
 def claimed(x: Tensor) -> torch.dtype:
     """The dtype that an operand of the rule at work claims: bool for predicates, integers for whole numbers."""
     given = active().operands.get(id(x))

@@ -94,7 +94,7 @@ def run_pass(
             gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
     record.units = recorder.finish(dict(residues))
     record.products, record.unseen = recorder.products or [], frozenset(recorder.unseen)
-    record.noisy = tuple(guest.noisy)
+    record.noisy, record.assumed = tuple(guest.noisy), tuple(guest.assumed)
     for (name, leaf), g in zip(leaves.items(), gradients, strict=True):
         record.gradients[name] = gradient = Gradient(g, f)
         record.read[name] = _read(leaf)
@@ -251,7 +251,9 @@ def symbols(value: Any, f: Field, generator: torch.Generator, data: str) -> Any:
             return value.clone()
         if data == "given":
             return known(value.detach().clone())
-        return symbolic(f.symbols(value.shape, generator), value.dtype)
+        symbol = symbolic(f.symbols(value.shape, generator), value.dtype)
+        symbol.cell.data = True
+        return symbol
     if isinstance(value, Mapping):
         items = {k: symbols(v, f, generator, data) for k, v in value.items()}
         return items if type(value) is dict else _same_mapping(value, items)

@@ -36,7 +36,7 @@ class Pass:
 
     ``units``: layer → (U,) fingerprints; ``gradients`` of every parameter; ``read``: parameter → boolean entries
     that were read (None: all); ``products`` in the order of execution (first pass only); ``unseen``: layers
-    whose units' activations did not show.
+    whose units' activations did not show; ``assumed``: what the ops took for granted, in words.
     """
 
     units: dict[str, Tensor] = field(default_factory=dict)
@@ -45,6 +45,7 @@ class Pass:
     products: list[Product] = field(default_factory=list)
     degree: int = 1
     noisy: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
     unseen: frozenset[str] = frozenset()
 
 

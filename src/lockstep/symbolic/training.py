@@ -47,6 +47,7 @@ class Trace:
     first: Pass = field(default_factory=Pass)
     degree: int = 1
     noisy: dict[str, None] = field(default_factory=dict)
+    assumed: dict[str, None] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -224,6 +225,7 @@ class Training:
     def _note(self, trace: Trace, one: Pass) -> None:
         trace.degree = max(trace.degree, one.degree)
         trace.noisy.update(dict.fromkeys(one.noisy))
+        trace.assumed.update(dict.fromkeys(one.assumed))
 
         def rest(name: str) -> Tensor | None:
             return one.gradients[name].still(trace.still.get(name), trace.shapes[name].numel())

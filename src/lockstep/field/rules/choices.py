@@ -10,8 +10,9 @@ from torch import Tensor
 from ...errors import UndecidedError
 from ..arithmetic import Field
 from ..registry import rule
+from ..running import may_coincide
 from .operands import Operand, any_infinite, finite, masking, residues
-from .predicates import gap, positive
+from .predicates import gap, positive, same
 
 ABSENT = 1e30
 """A clamp this far out does nothing to a finite value."""
@@ -104,4 +105,5 @@ def nan_to_num(f: Field, x: Tensor, *_: Any, **__: Any) -> Tensor:
 
 @rule("heaviside", degree="sum")
 def heaviside(f: Field, x: Tensor, at_zero: Operand) -> Tensor:
-    return torch.where(x == 0, residues(f, at_zero), positive(f, x))
+    zero = residues(f, same(f, x, torch.zeros(()), may_coincide(x)))
+    return choose(f, zero, residues(f, at_zero), positive(f, x))

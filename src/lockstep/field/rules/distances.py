@@ -7,14 +7,18 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
+from .largest import is_extreme
+from .operands import need_finite
 from .piecewise import absolute, sign
 from .powers import constant_power
+from .predicates import is_zero
 from .reductions import norm
 
 
-@rule("_cdist_forward", degree="one")
+@rule("_cdist_forward", degree="one", infinite=True)  # the order may be infinite
 def cdist(f: Field, a: Tensor, b: Tensor, p: float, _mode: int | None = None) -> Tensor:
     """(..., P, M), (..., R, M) → (..., P, R)."""
+    need_finite("a distance", a, b)
     gap = f.sub(a.unsqueeze(-2), b.unsqueeze(-3))
     return norm(f, gap, p, (gap.dim() - 1,))
 
@@ -24,7 +28,7 @@ def euclidean(f: Field, a: Tensor, b: Tensor) -> Tensor:
     return cdist(f, a, b, 2.0)
 
 
-@rule("_cdist_backward", degree="sum")
+@rule("_cdist_backward", degree="sum", infinite=True)
 def cdist_backward(
     f: Field, grad: Tensor, a: Tensor, b: Tensor, p: float, distance: Tensor
 ) -> Tensor:
@@ -44,18 +48,22 @@ def slope(f: Field, gap: Tensor, distance: Tensor, p: float) -> Tensor:
     if p == 2:
         return f.mul(gap, inverse)
     if p == torch.inf:
-        return sign(f, gap) * (absolute(f, gap) == distance)
+        size = absolute(f, gap)
+        chosen = is_extreme(size, distance)
+        chosen = is_zero(f, f.sub(size, distance)) if chosen is None else chosen
+        return f.mul(sign(f, gap), chosen)
     steep = f.mul(sign(f, gap), constant_power(f, absolute(f, gap), p - 1))
     return f.mul(steep, constant_power(f, inverse, p - 1))
 
 
-@rule("_pdist_forward", degree="one")
+@rule("_pdist_forward", degree="one", infinite=True)  # the order may be infinite
 def pdist(f: Field, x: Tensor, p: float = 2) -> Tensor:
+    need_finite("a distance", x)
     i, j = torch.triu_indices(x.shape[0], x.shape[0], 1)
     return norm(f, f.sub(x[i], x[j]), p, (1,))
 
 
-@rule("_pdist_backward", degree="sum")
+@rule("_pdist_backward", degree="sum", infinite=True)
 def pdist_backward(f: Field, grad: Tensor, x: Tensor, p: float, distance: Tensor) -> Tensor:
     i, j = torch.triu_indices(x.shape[0], x.shape[0], 1)
     move = f.mul(grad.unsqueeze(1), slope(f, f.sub(x[i], x[j]), distance.unsqueeze(1), p))

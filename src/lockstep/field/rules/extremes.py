@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..arithmetic import Field, mix, stable_key
 from ..registry import rule
-from ..running import active
+from ..running import active, choosing
 from .choices import maximum, minimum
 from .largest import extreme, mixed, shares
 from .operands import any_infinite, axes, finite
@@ -38,6 +38,7 @@ def order(f: Field, x: Tensor, dim: int) -> Tensor:
 
 def rank(f: Field, gap: Tensor) -> Tensor:
     """An odd pseudo-random function to integers below 2^61."""
+    choosing()
     gap = gap.long()
     size = (mix(gap.abs(), stable_key("order", f.seed)) >> 3) & ((1 << 61) - 1)
     return (size + 1) * gap.sign()

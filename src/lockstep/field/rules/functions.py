@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..arithmetic import Field, stable_key
 from ..registry import rule
-from ..running import rule_name
+from ..running import choosing, rule_name
 from .operands import Operand, any_infinite, finite, residues
 
 UNARY: dict[str, tuple[int, bool]] = {
@@ -66,6 +66,9 @@ UNARY: dict[str, tuple[int, bool]] = {
     "softshrink": (1, True),
 }
 
+PIECEWISE = frozenset("elu celu hardswish hardsigmoid hardtanh hardshrink softshrink".split())
+"""Linear or constant somewhere: their values may be equal to others."""
+
 AT_MINUS_INFINITY = {
     "exp": 0,
     "exp2": 0,
@@ -99,6 +102,8 @@ def _define(name: str) -> None:
         if name == "polygamma":
             settings, x = (x,), settings[0]  # the order comes first
         assert isinstance(x, Tensor)
+        if name in PIECEWISE:
+            choosing()
         parity, zero = _parity(name, settings)
         key = setting_key(name, settings, more)
         if not any_infinite(x):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..arithmetic import Field, stable_key
 from ..registry import rule
-from ..running import active, constant
+from ..running import active, choosing, constant
 from .functions import pair
 
 BILINEAR, NEAREST, BICUBIC = 0, 1, 2
@@ -39,6 +39,7 @@ def _places(f: Field, grid: Tensor, size: int, axis: int, how: Sampler) -> tuple
 
 def _kernel(f: Field, at: Tensor, size: int, how: Sampler, derivative: bool) -> Tensor:
     """(N, P, size): weight of each pixel. Cubic taps are folded back one by one, so they depend on the pair."""
+    choosing()
     pixels = torch.arange(size).float()
     name = f"{('bilinear', 'nearest', 'bicubic')[how[0]]} {'slope' if derivative else 'kernel'}"
     if how[0] == BICUBIC and how[1] != ZEROS:

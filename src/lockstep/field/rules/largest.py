@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ..arithmetic import Field, stable_key
-from ..running import active
+from ..running import active, choosing
 from .operands import any_infinite, count, finite
 
 
 def shares(f: Field, x: Tensor, dims: tuple[int, ...], largest: bool = True) -> Tensor:
     """The predicates: for each element whether it is the largest; they add up to 1 over ``dims``."""
+    choosing()
     x = x if largest else -x
     if not any_infinite(x):
         gap = f.sub(x, f.scale(f.sum(x, dims, True), f.quotient(count(x, dims))))

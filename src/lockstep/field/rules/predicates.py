@@ -3,9 +3,9 @@
 A predicate on residues is itself a residue ``c`` (1 for true, 0 for false, a random residue when it depends
 on the data); *and* is a product, *not* is ``1 - c``. A pseudo-random *boolean* would make unrelated units equal by
 chance: both blanked. ``x > y`` is a function of ``x - y`` with ``gt(d) + gt(-d) = 1`` and PyTorch's own answer at
-``d = 0``. Equality of two different symbols is plainly false, and ordinary residues are finite: those answers are
-true booleans, which user code may branch on. Between predicates, or whole numbers made of them, equality is a
-predicate again.
+``d = 0``. Equality is a predicate, too, where an operand came through a choice (``relu(h) == 0``), is data
+as given or a whole number. Two other symbols are plainly unequal, and ordinary residues are finite: those answers are true booleans,
+which user code may branch on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import UndecidedError
 from ..arithmetic import STORE, Field, stable_key
 from ..registry import rule
-from ..running import claimed, rule_name
+from ..running import active, choosing, claimed, may_coincide, rule_name
 from .largest import is_extreme
 from .operands import Operand, any_infinite, finite, keep_infinite, residues
 
@@ -33,6 +33,7 @@ def positive(f: Field, d: Tensor) -> Tensor:
 
 def sway(f: Field, d: Tensor) -> Tensor:
     """Half the sign of ``d``, an odd function."""
+    choosing()
     return f.function(d, stable_key("positive"), parity=1)
 
 
@@ -72,7 +73,7 @@ def eq(f: Field, a: Operand, b: Operand) -> Tensor:
     if all(kind.is_floating_point for kind in kinds):
         decided = is_extreme(x, y)
         decided = is_extreme(y, x) if decided is None else decided
-        return x == y if decided is None else decided
+        return same(f, x, y, may_coincide(a, b)) if decided is None else decided
     if kinds == {torch.bool} and all(_two_valued(t) for t in (a, b)):
         return negate(f, _xor(f, x, y))
     return is_zero(f, f.sub(x, y))
@@ -84,12 +85,29 @@ def ne(f: Field, a: Operand, b: Operand) -> Tensor:
     return ~same if same.dtype is torch.bool else negate(f, same)
 
 
+def same(f: Field, x: Tensor, y: Tensor, may: bool) -> Tensor:
+    """``x == y`` of floats: a true boolean, or a predicate where different symbols ``may`` be equal.
+
+    PyTorch's own backward formulas ask for it at removable singularities only, where the plain answer will do.
+    """
+    plain = x == y
+    open_ = ~plain & torch.isfinite(x) & torch.isfinite(y)
+    if not bool(open_.any()) or active().in_formula():
+        return plain
+    if not may:
+        active().assume_apart()
+        return plain
+    gap = f.sub(*(finite(t) for t in torch.broadcast_tensors(x, y)))
+    return torch.where(open_, is_zero(f, gap), plain.to(gap.dtype))
+
+
 def _two_valued(x: Operand) -> bool:
     return (claimed(x) is torch.bool) if isinstance(x, Tensor) else x in (0, 1)
 
 
 def is_zero(f: Field, d: Tensor) -> Tensor:
-    """The predicate ``d == 0`` for symbolic whole numbers: true at 0, even, and otherwise anything."""
+    """The predicate ``d == 0``: true at 0, even, and otherwise anything."""
+    choosing()
     return torch.where(d == 0, ONE, f.function(d, stable_key("is zero"), parity=-1))
 
 
@@ -122,7 +140,7 @@ def isfinite(f: Field, a: Tensor) -> Tensor:
 
 
 def truth(f: Field, x: Operand) -> Tensor:
-    """``x`` as a predicate: a residue, or a true boolean where it is one (floats, compared with 0, are)."""
+    """``x`` as a predicate: a residue, or a true boolean where it is one."""
     if not isinstance(x, Tensor):
         return torch.tensor(bool(x))
     if x.dtype is not STORE:
@@ -130,7 +148,10 @@ def truth(f: Field, x: Operand) -> Tensor:
     kind = claimed(x)
     if kind is torch.bool:
         return x
-    return x != 0 if kind.is_floating_point else negate(f, is_zero(f, x))
+    if not kind.is_floating_point:
+        return negate(f, is_zero(f, x))
+    zero = same(f, x, torch.zeros(()), may_coincide(x))
+    return ~zero if zero.dtype is torch.bool else negate(f, zero)
 
 
 def negate(f: Field, c: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
-from ..running import active
+from ..running import active, may_coincide
 from .operands import residues
+from .predicates import same
 
 
 @rule("_local_scalar_dense", "item", infinite=True)
@@ -28,7 +29,12 @@ def is_nonzero(f: Field, x: Tensor) -> bool:
 
 @rule("equal", infinite=True)
 def equal(f: Field, a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool((residues(f, a) == residues(f, b)).all())
+    if a.shape != b.shape:
+        return False
+    answer = same(f, residues(f, a), residues(f, b), may_coincide(a, b))
+    if answer.dtype is not torch.bool:
+        raise active().refuse_value("Python code (torch.equal)")
+    return bool(answer.all())
 
 
 @rule("_has_same_storage_numel", infinite=True)

@@ -115,7 +115,7 @@ def norm(f: Field, x: Tensor, order: float, dims: tuple[int, ...], keepdim: bool
     if order in (torch.inf, -torch.inf):
         return extreme(f, absolute(f, x), dims, keepdim, order < 0)
     if order == 0:
-        return _total(f, (x != 0).to(x.dtype), dims, keepdim)
+        return _total(f, residues(f, truth(f, x)), dims, keepdim)
     total = _total(f, constant_power(f, absolute(f, x), order), dims, keepdim)
     return constant_power(f, total, 1 / order)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...errors import UndecidedError
 from ..arithmetic import Field, stable_key
 from ..registry import rule
-from ..running import constant
+from ..running import choosing, constant
 from .operands import Operand, any_infinite, finite, keep_infinite, residues
 
 
@@ -84,6 +84,7 @@ def reciprocal(f: Field, a: Tensor) -> Tensor:
 
 @rule("floor", degree="one")
 def floor(f: Field, x: Tensor) -> Tensor:
+    choosing()
     return f.function(x, stable_key("floor"), zero=True)
 
 
@@ -94,6 +95,7 @@ def ceil(f: Field, x: Tensor) -> Tensor:
 
 @rule("trunc", "fix", degree="one")
 def trunc(f: Field, x: Tensor) -> Tensor:
+    choosing()
     return f.function(x, stable_key("trunc"), parity=1)
 
 
@@ -104,6 +106,7 @@ def frac(f: Field, x: Tensor) -> Tensor:
 
 @rule("round", degree="one")
 def round_(f: Field, x: Tensor, *, decimals: int = 0) -> Tensor:
+    choosing()
     return f.function(x, stable_key("round", decimals), parity=1)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..arithmetic import Field, stable_key
 from ..registry import rule
-from ..running import active
+from ..running import active, choosing
 from .embedding import need_integers
 
 
@@ -69,6 +69,7 @@ def _extreme(
     f: Field, x: Tensor, dim: int, index: Tensor, source: Tensor, include_self: bool, sign: int
 ) -> Tensor:
     """The mixture of ``largest.py`` over whatever meets at a place; ``==`` with it will give the predicates."""
+    choosing()
     touched = torch.zeros(x.shape, dtype=torch.bool).scatter(dim, index, True)
     stays = torch.ones_like(touched) if include_self else ~touched
     number = stays.long().scatter_add(dim, index, torch.ones_like(index))

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..arithmetic import Field, stable_key
 from ..registry import rule
+from ..running import choosing
 from .powers import root
 from .reductions import norm
 
@@ -38,6 +39,7 @@ def embedding_renorm(
     f: Field, weight: Tensor, index: Tensor, max_norm: float, norm_type: float
 ) -> Tensor:
     """Rows that are looked up shrink to ``max_norm``: each by an uninterpreted factor of its norm."""
+    choosing()
     rows = index.reshape(-1).unique()
     factor = f.function(
         norm(f, weight[rows], norm_type, (1,), True), stable_key("renorm", max_norm)
@@ -47,5 +49,6 @@ def embedding_renorm(
 
 @rule("renorm", degree="sum")
 def renorm(f: Field, x: Tensor, p: float, dim: int, max_norm: float) -> Tensor:
+    choosing()
     factor = f.function(norm(f, x, float(p), _rest(x, dim), True), stable_key("renorm", max_norm))
     return f.mul(x, factor)
