@@ -3,9 +3,9 @@
 A predicate on residues is itself a residue ``c`` (1 for true, 0 for false, a random residue when it depends
 on the data); *and* is a product, *not* is ``1 - c``. A pseudo-random *boolean* would make unrelated units equal by
 chance: both blanked. ``x > y`` is a function of ``x - y`` with ``gt(d) + gt(-d) = 1`` and PyTorch's own answer at
-``d = 0``. Equality is a predicate, too, where an operand came through a choice (``relu(h) == 0``), is data
-as given or a whole number. Two other symbols are plainly unequal, and ordinary residues are finite: those answers are true booleans,
-which user code may branch on.
+``d = 0``. Equality is a predicate, too, where an operand came through a choice (``relu(h) == 0``), is data as
+given or a whole number. Two other symbols are plainly unequal, and ordinary residues are finite: those answers are
+true booleans, which user code may branch on.
 """
 
 from __future__ import annotations
