@@ -9,6 +9,7 @@ from .certificate.check import check
 from .errors import CertificateError, LockstepError, UndecidedError, UsageError
 from .explain import Comparison, Derivation, Factor, History, compare, explain, tie, train
 from .pipeline import audit
+from .treat import Plan, Receipt, merge
 from .types import Audit, Finding, Frozen, Group, Layer, Reason
 
 __version__ = "0.1.0"
@@ -25,7 +26,9 @@ __all__ = [
     "History",
     "Layer",
     "LockstepError",
+    "Plan",
     "Reason",
+    "Receipt",
     "UndecidedError",
     "UsageError",
     "__version__",
@@ -33,6 +36,7 @@ __all__ = [
     "check",
     "compare",
     "explain",
+    "merge",
     "tie",
     "train",
 ]

@@ -1,0 +1,147 @@
+"""Layers that must be treated together, and the axes along which their units lie in each tensor.
+
+A gate and the value it multiplies are read by one column; a channel is carried on by the norm behind it. Layers
+whose units are read by the same entries form one *component*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+from .wiring import Read, Taint, Unit, Wiring
+
+Axis = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Component:
+    """``layers`` with their treated units; positions of these units along axes of tensors, by role."""
+
+    layers: Mapping[str, tuple[int, ...]]
+    incoming: Mapping[Axis, tuple[int, ...]]
+    own: Mapping[Axis, tuple[int, ...]]
+    outgoing: Mapping[Axis, tuple[int, ...]]
+
+    @property
+    def units(self) -> list[Unit]:
+        """All treated units."""
+        return [(layer, u) for layer, units in self.layers.items() for u in units]
+
+
+def components(
+    wiring: Wiring, units: Mapping[str, Sequence[int]]
+) -> list[dict[str, tuple[int, ...]]]:
+    """The layers of ``units``, grouped so that no entry reads units of two groups."""
+    groups: list[tuple[dict[str, tuple[int, ...]], dict[str, Tensor]]] = []
+    for layer, chosen in units.items():
+        taint = wiring.taint((layer, u) for u in chosen)
+        mine: dict[str, tuple[int, ...]] = {layer: tuple(chosen)}
+        masks = dict(taint.reads)
+        for name, mask in (*_apart(taint), *wiring.incoming(layer, chosen)):
+            masks[f"{name} own"] = _either(masks.get(f"{name} own"), mask)
+        place = wiring.places[layer]
+        if place.source == "hidden":  # one hidden_size serves all layers and directions
+            masks[f"{place.module} hidden"] = torch.ones(1, dtype=torch.bool)
+        rest = []
+        for layers, seen in groups:
+            if any(bool((masks[n] & seen[n]).any()) for n in masks.keys() & seen.keys()):
+                mine = {**layers, **mine}
+                masks = {n: _either(masks.get(n), seen.get(n)) for n in masks.keys() | seen.keys()}
+            else:
+                rest.append((layers, seen))
+        groups = [*rest, (mine, masks)]
+    return [layers for layers, _ in groups]
+
+
+def located(wiring: Wiring, layers: Mapping[str, Sequence[int]]) -> Component:
+    """Where the units of these layers lie; raises ``UsageError`` with the reason where that is no axis."""
+    chosen = [(layer, u) for layer, units in layers.items() for u in units]
+    others = [
+        (layer, u)
+        for layer, units in layers.items()
+        for u in range(wiring.places[layer].width)
+        if u not in set(units)
+    ]
+    taint = wiring.taint(chosen)
+    incoming: dict[Axis, set[int]] = {}
+    for layer, units in layers.items():
+        place = wiring.places[layer]
+        if place.span > 1:
+            raise UsageError("units numbered over several axes cannot be treated")
+        for name, axis in place.slices:
+            found = wiring.positions(place, name, axis, units)
+            incoming.setdefault((name, axis), set()).update(found)
+    kept = wiring.taint(others) if others else Taint({}, {})
+    own: dict[Axis, set[int]] = {}
+    for name, mask in taint.owns.items():
+        alone = mask & ~kept.owns.get(name, torch.zeros_like(mask))
+        if bool(alone.any()):
+            axis, positions = along(name, alone)
+            if not set(positions) <= incoming.get((name, axis), set()):
+                own.setdefault((name, axis), set()).update(positions)
+    outgoing: dict[Axis, set[int]] = {}
+    for name, mask in taint.reads.items():
+        if others and bool(mask.all()):
+            raise UsageError(
+                f"every entry of {name} reads them: they are mixed with other units first"
+            )
+        axis, positions = along(name, mask)
+        outgoing.setdefault((name, axis), set()).update(positions)
+    for key in outgoing.keys() & (incoming.keys() | own.keys()):
+        raise UsageError(
+            f"{key[0]} both makes and reads these units along one axis (tied weights): its entries cannot be "
+            "added up for one role and kept for the other"
+        )
+    return Component(
+        {layer: tuple(units) for layer, units in layers.items()},
+        *({k: tuple(sorted(v)) for k, v in side.items()} for side in (incoming, own, outgoing)),
+    )
+
+
+def along(name: str, mask: Tensor) -> tuple[int, list[int]]:
+    """The axis along which ``mask`` selects whole slices, and the positions."""
+    for axis in reversed(range(mask.dim())):
+        rows = mask.movedim(axis, 0).reshape(mask.shape[axis], -1)
+        whole = bool((rows.all(1) | ~rows.any(1)).all())
+        if whole and (mask.shape[axis] > 1 or mask.dim() == 1):
+            return axis, rows.all(1).nonzero().flatten().tolist()
+    raise UsageError(
+        f"{name} reads these units with entries that form no slice of it (a grouped convolution, or a packed "
+        "weight): its shape cannot follow"
+    )
+
+
+def values_along(reads: Iterable[Read], wiring: Wiring, key: Axis) -> Tensor:
+    """(positions, samples): what each position of an axis reads, over all products with the tensor."""
+    name, axis = key
+    first, shape = wiring.first[name], wiring.shapes[name]
+    parts: list[Tensor] = []
+    for read in reads:
+        entry = read.entries[:, 0] - first
+        inside = (entry >= 0) & (entry < shape.numel())
+        if not bool(inside.any()):
+            continue
+        at = torch.unravel_index(entry.clamp(0, shape.numel() - 1), tuple(shape))[axis]
+        found = torch.zeros(shape[axis], read.values.shape[1], dtype=torch.double)
+        found[at[inside]] = read.values[inside]
+        parts.append(found)
+    if not parts:
+        return torch.zeros(shape[axis], 0, dtype=torch.double)
+    return torch.cat(parts, 1)
+
+
+def _apart(taint: Taint) -> list[tuple[str, Tensor]]:
+    return [(name, mask) for name, mask in taint.owns.items() if mask.numel() > 1]
+
+
+def _either(a: Tensor | None, b: Tensor | None) -> Tensor:
+    if a is None or b is None:
+        found = b if a is None else a
+        assert found is not None
+        return found
+    return a | b

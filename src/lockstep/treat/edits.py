@@ -1,0 +1,193 @@
+"""What a treatment does to one tensor, and to what an optimizer remembers about it.
+
+A :class:`Rewrite` replaces an axis of a tensor by a linear map of it: units are dropped, doubled, summed. Gradients
+transform by the dual map, so that moments of a merged unit are *summed* over what the units are computed from
+(each copy's gradient is a part of the whole) and *averaged* over what is read of them (each copy's gradient is the
+whole). A :class:`Write` gives entries other values in place; their moments are kept or reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+
+Role = Literal["incoming", "outgoing", "own"]
+SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum")
+LINEAR = ("exp_avg", "momentum_buffer", "grad_avg", "prev")
+SIZES = ("exp_inf", "step_size")
+WEIGHTS = ("ax",)
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """New position n of an axis is ``scale[n] * old[take[n]]``, plus ``coefficient * old[source]`` for each
+    ``(n, source, coefficient)`` of ``add``."""
+
+    take: Tensor
+    scale: Tensor
+    add: tuple[tuple[int, int, float], ...] = ()
+
+    def of(self, tensor: Tensor, axis: int, power: int = 1) -> Tensor:
+        """The mapped tensor; ``power=2`` for mean squares, which add up as their roots do."""
+        old = tensor.detach().movedim(axis, 0)
+        old = old.sqrt() if power == 2 else old
+        new = old[self.take]
+        scale = self.scale.abs() if power == 2 else self.scale
+        if not bool((scale == 1).all()):
+            new = new * scale.to(new).reshape(-1, *[1] * (new.dim() - 1))
+        if self.add:
+            at, source, coefficient = (
+                torch.tensor(column) for column in zip(*self.add, strict=True)
+            )
+            weight = (coefficient.abs() if power == 2 else coefficient).to(new)
+            new = new.index_add(0, at, old[source] * weight.reshape(-1, *[1] * (new.dim() - 1)))
+        new = new.square() if power == 2 else new
+        return new.movedim(0, axis).contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class Rewrite:
+    """``values`` maps the tensor along ``axis``, ``gradients`` what is remembered of its gradients."""
+
+    name: str
+    axis: int
+    role: Role
+    values: Map
+    gradients: Map
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.name}: axis {self.axis} from {self.old} to {self.new}"
+
+    old: int = 0
+
+    @property
+    def new(self) -> int:
+        """Length of the axis afterwards."""
+        return len(self.values.take)
+
+
+@dataclass(frozen=True, eq=False)
+class Write:
+    """``values`` for the entries where ``mask`` is True; ``moments`` of them are kept or set to zero."""
+
+    name: str
+    role: Role
+    mask: Tensor
+    values: Tensor
+    moments: Literal["keep", "reset"] = "keep"
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.name}: {int(self.mask.sum())} entries"
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A size that a module keeps beside its tensors."""
+
+    module: str
+    name: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        where = f"{self.module}." if self.module else ""
+        return f"{where}{self.name}: {self.before} -> {self.after}"
+
+
+Edit = Rewrite | Write
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, tied ones once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def carry_out(model: nn.Module, edits: tuple[Edit, ...], attributes: tuple[Attribute, ...]) -> None:
+    """All edits, in place. The tensors keep their identity, so optimizers go on with the same objects."""
+    tensors = tensors_of(model)
+    with torch.no_grad():
+        for edit in edits:
+            t = tensors[edit.name]
+            if isinstance(edit, Rewrite):
+                t.data = edit.values.of(t.data, edit.axis)
+                t.grad = None
+            else:
+                new = t.data.clone()
+                new[edit.mask.to(t.device)] = edit.values.to(t)
+                t.data = new
+    for attribute in attributes:
+        owner = model.get_submodule(attribute.module)
+        # What a property of the class computes is not stored; a plain attribute is.
+        owner.__dict__[attribute.name] = attribute.after
+
+
+def carry_state(
+    optimizer: torch.optim.Optimizer, model: nn.Module, edits: tuple[Edit, ...]
+) -> None:
+    """The optimizer's memory of each edited parameter, found by the parameter's identity.
+
+    Call it after the edits; raises ``UsageError`` for a memory whose meaning is not known.
+    """
+    refuse_unknown(optimizer, model, edits)
+    parameters = dict(model.named_parameters())
+    for edit in edits:
+        p = parameters.get(edit.name)
+        state = optimizer.state.get(p) if p is not None else None
+        for key, value in (state or {}).items():
+            if isinstance(value, Tensor) and value.dim() and state is not None:
+                state[key] = carried(key, value, edit)
+
+
+def carried(key: str, value: Tensor, edit: Edit) -> Tensor:
+    """One tensor of an optimizer's memory after one edit."""
+    if isinstance(edit, Rewrite):
+        if key in WEIGHTS:
+            return edit.values.of(value, edit.axis)
+        if key in SIZES:
+            return value.movedim(edit.axis, 0)[edit.values.take].movedim(0, edit.axis).contiguous()
+        return edit.gradients.of(value, edit.axis, 2 if key in SQUARES else 1)
+    if edit.moments == "keep":
+        return value
+    fresh = value.clone()
+    fresh[edit.mask.to(value.device)] = 0.0
+    return fresh
+
+
+def refuse_unknown(
+    optimizer: torch.optim.Optimizer, model: nn.Module, edits: tuple[Edit, ...]
+) -> None:
+    """All memories that cannot be carried, in one error; before anything is changed."""
+    parameters = dict(model.named_parameters())
+    known = (*SQUARES, *LINEAR, *SIZES, *WEIGHTS)
+    ours = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    strange: dict[str, None] = {}
+    for edit in edits:
+        p = parameters.get(edit.name)
+        if p is None or id(p) not in ours:
+            continue
+        for key, value in optimizer.state.get(p, {}).items():
+            if isinstance(value, Tensor) and value.dim() and key not in known:
+                strange[f"{key} of {edit.name}"] = None
+    if strange:
+        raise UsageError(
+            f"{type(optimizer).__name__} keeps {', '.join(strange)}, and how that follows a treatment is not "
+            "known: treat the model without the optimizer, and make a new one."
+        )
+
+
+def state_of(optimizer: torch.optim.Optimizer, names: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Copies of the memories of these parameters, to be put back by ``undo``."""
+    return {
+        name: {
+            key: value.clone() if isinstance(value, Tensor) else value
+            for key, value in optimizer.state[p].items()
+        }
+        for name, p in names.items()
+        if p in optimizer.state
+    }

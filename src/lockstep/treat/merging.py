@@ -1,0 +1,315 @@
+"""``merge``: the quotient of a network by its classes of equal units.
+
+For a class C of m units one stays: its incoming weights as they are, the weights that read the class summed. The
+function is the same, and under SGD so is the training (Joudaki et al., arXiv 2510.00304: equitable partitions are
+invariant): a gradient with respect to the merged unit's incoming weights is the sum over the m copies, so it counts
+1/m; the summed outgoing weight moves by m times what one copy's moves, so its gradient counts m. An entry between
+two merged classes counts ``m(read) / m(written)``. These factors are the plan's ``rates``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..pipeline import audit
+from ..symbolic.digest import digest
+from ..symbolic.subject import subject_of
+from ..types import Audit
+from . import function
+from .components import Axis, Component, components, located, values_along
+from .edits import Map, Rewrite, Role, carry_out
+from .plan import Plan, Refusal, auditor
+from .shapes import attributes, shared_heads
+from .trajectory import follows, moved
+from .wiring import Read, Wiring, doubled, duplicate
+
+EQUAL = 1e-9
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Of one layer: unit that goes → (unit that stays, sign)."""
+
+    layer: str
+    gone: Mapping[int, tuple[int, int]]
+
+    def size(self, unit: int) -> int:
+        """Members of the class that ``unit`` stays for."""
+        return 1 + sum(stays == unit for stays, _ in self.gone.values())
+
+
+def merge(
+    model: nn.Module,
+    inputs: Any,
+    *,
+    layers: Sequence[str] | None = None,
+    loss: Callable[..., Any] | None = None,
+    targets: Any = None,
+    optimizer: Any = None,
+    update: Any = None,
+    seed: int = 0,
+) -> Plan:
+    """A plan that replaces every class of certified equal units by one unit. Nothing is changed yet.
+
+    ``inputs`` and the options are those of :func:`lockstep.audit`, whose classes are merged; ``layers`` restricts
+    them. The plan's ``rates`` (parameter → factors, in its new shape) make SGD train the small network as it would
+    have trained the large one; :meth:`Receipt.follow` applies them.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
+    >>> for p in net.parameters():
+    ...     _ = nn.init.constant_(p, 0.5)
+    >>> receipt = merge(net, torch.zeros(4, 2)).apply()
+    >>> net[0], net[2].weight.data
+    (Linear(in_features=2, out_features=1, bias=True), tensor([[1.]]))
+
+    Raises :class:`~lockstep.errors.UsageError` and :class:`~lockstep.errors.UndecidedError` as ``audit`` does.
+    What cannot be merged is in ``refused``, with the reason.
+    """
+    options = {
+        "loss": loss, "targets": targets, "optimizer": optimizer, "update": update, "seed": seed,
+    }  # fmt: skip
+    require_module(model)
+    report = audit(model, inputs, **options)
+    wanted = certified(report, layers)
+    wiring = Wiring(model, inputs)
+    # Heads have no parameters of their own: their rows in q, k and v are in the list themselves.
+    wanted = {name: found for name, found in wanted.items() if name in wiring.places}
+    start = Plan(
+        "merge",
+        model,
+        inputs,
+        digest(subject_of(model)),
+        before=report,
+        again=auditor(inputs, options),
+    )
+    return _joined(start, wiring, wanted)
+
+
+def certified(report: Audit, layers: Sequence[str] | None) -> dict[str, Classes]:
+    """The classes of an audit, mirror pairs included, with the first unit of each staying."""
+    if layers is not None:
+        unknown = [name for name in layers if name not in report.layers]
+        if unknown:
+            raise UsageError(
+                f"no layer {', '.join(map(repr, unknown))}; the layers are {', '.join(report.layers)}"
+            )
+    out: dict[str, Classes] = {}
+    for name, layer in report.layers.items():
+        if layers is not None and name not in layers:
+            continue
+        gone = {u: (members[0], 1) for members in layer.classes for u in members[1:]}
+        for group in report.locked:
+            if group.kind == "mirror" and group.where == name:
+                first, sign = group.units[0], group.signs[0]
+                for u, s in zip(group.units[1:], group.signs[1:], strict=True):
+                    if first not in gone and u != first:
+                        gone[u] = (first, s * sign)
+        if gone:
+            out[name] = Classes(name, gone)
+    return out
+
+
+def _joined(start: Plan, wiring: Wiring, wanted: dict[str, Classes]) -> Plan:
+    """Each component alone on a copy; those that keep the function, together."""
+    model = start.model
+    refused: list[Refusal] = []
+    good: list[list[Rewrite]] = []
+    names: list[str] = []
+    reads = moved_reads(wiring, model, start.inputs)
+    try:
+        groups = components(wiring, {n: sorted(c.gone) for n, c in wanted.items()})
+    except UsageError as error:
+        refused += [Refusal(n, tuple(c.gone), str(error)) for n, c in wanted.items()]
+        groups = []
+    for group in groups:
+        reason, rewrites = "", []
+        try:
+            component = located(wiring, group)
+            rewrites = quotient(wiring, component, wanted, reads)
+            trained(fitted(start, rewrites), rates_of(wiring, rewrites))
+        except UsageError as error:
+            reason = str(error)
+        if reason:
+            refused += [Refusal(name, units, reason) for name, units in group.items()]
+        else:
+            good.append(rewrites)
+            names += list(group)
+    together = [r for rewrites in good for r in rewrites]
+    plan = replace(start, refused=tuple(refused))
+    if not together:
+        return plan
+    try:
+        plan = replace(fitted(start, together), refused=tuple(refused))
+    except UsageError as error:
+        units = [Refusal(n, tuple(wanted[n].gone), str(error)) for n in names]
+        return replace(plan, refused=(*refused, *units))
+    what = tuple(
+        f"{n}: {wiring.places[n].width - len(wanted[n].gone)} of {wiring.places[n].width} units stay"
+        for n in names
+    )
+    rates = rates_of(wiring, together)
+    note = trained(plan, rates)
+    return replace(plan, what=what, rates=rates, notes=(*plan.notes, note))
+
+
+def fitted(start: Plan, rewrites: list[Rewrite]) -> Plan:
+    """The plan with the sizes that make the rewritten model run and compute the same, or the reason why not."""
+    model = start.model
+    inputs = doubled(start.inputs)
+    big = duplicate(model)
+    tolerance = max(function.precision(big, inputs), EQUAL)
+    before = function.outputs(big, inputs)
+    reasons: list[str] = []
+    for around in (False, True):
+        try:
+            sizes = attributes(model, rewrites, around=around)
+            sizes += tuple(s for s in shared_heads(model, rewrites) if s not in sizes)
+            small = duplicate(model)
+            carry_out(small, tuple(rewrites), sizes)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # a size that does not fit, says torch
+                found = function.change(before, function.outputs(small, inputs), tolerance)
+        except UsageError as error:
+            reasons.append(str(error))
+            continue
+        except Exception as error:  # noqa: BLE001 - the user's forward may raise anything; it is reported
+            said = str(error).strip().splitlines() or [""]
+            reasons.append(f"the changed model does not run ({type(error).__name__}: {said[0]})")
+            continue
+        if found.kept:
+            return replace(start, edits=tuple(rewrites), attributes=sizes)
+        reasons.append(f"the function would not be kept ({found})")
+    raise UsageError(reasons[0])
+
+
+def trained(plan: Plan, rates: Mapping[str, Tensor]) -> str:
+    """One sentence about the training of the small model; ``UsageError`` if it would be another."""
+    small = duplicate(plan.model)
+    carry_out(small, plan.edits, plan.attributes)
+    return follows(duplicate(plan.model), small, doubled(plan.inputs), rates)
+
+
+def quotient(
+    wiring: Wiring, component: Component, wanted: Mapping[str, Classes], reads: list[Read]
+) -> list[Rewrite]:
+    """The rewrites that drop the units of a component and sum what read them."""
+    out: list[Rewrite] = []
+    sizes: dict[Axis, dict[int, int]] = {}
+    for layer in component.layers:
+        place, classes = wiring.places[layer], wanted[layer]
+        for name, axis in place.slices:
+            for stays in {s for s, _ in classes.gone.values()}:
+                for at in wiring.positions(place, name, axis, [stays]):
+                    sizes.setdefault((name, axis), {})[at] = classes.size(stays)
+        for (name, axis), gone in component.own.items():
+            if wiring.shapes[name][axis] == place.width and set(gone) == set(classes.gone):
+                for stays in {s for s, _ in classes.gone.values()}:
+                    sizes.setdefault((name, axis), {})[stays] = classes.size(stays)
+    for role, side in (("incoming", component.incoming), ("own", component.own)):
+        for key, gone in side.items():
+            out.append(dropped(wiring, key, role, gone, sizes.get(key, {})))  # type: ignore[arg-type]
+    for key, gone in component.outgoing.items():
+        out.append(summed(wiring, key, gone, values_along(reads, wiring, key)))
+    return out
+
+
+def dropped(
+    wiring: Wiring, key: Axis, role: Role, gone: Sequence[int], sizes: Mapping[int, int]
+) -> Rewrite:
+    """Positions that go; each of a class of m has a gradient of its own, and the merged one is their sum."""
+    old = wiring.shapes[key[0]][key[1]]
+    take = torch.tensor([n for n in range(old) if n not in set(gone)], dtype=torch.long)
+    weight = torch.tensor([float(sizes.get(n, 1)) for n in take.tolist()])
+    return Rewrite(key[0], key[1], role, Map(take, torch.ones(len(take))), Map(take, weight), old)
+
+
+def summed(wiring: Wiring, key: Axis, gone: Sequence[int], values: Tensor) -> Rewrite:
+    """What reads a unit that goes is added to what reads its equal (or opposite) that stays."""
+    old = wiring.shapes[key[0]][key[1]]
+    kept = [n for n in range(old) if n not in set(gone)]
+    add = []
+    for source, (stays, sign) in partners(values, kept, gone, key).items():
+        add.append((kept.index(stays), source, float(sign)))
+    count = torch.ones(len(kept))
+    for at, _, _ in add:
+        count[at] += 1
+    take = torch.tensor(kept, dtype=torch.long)
+    mean = tuple((at, source, sign / float(count[at])) for at, source, sign in add)
+    return Rewrite(
+        key[0], key[1], "outgoing", Map(take, torch.ones(len(kept)), tuple(add)),
+        Map(take, 1 / count, mean), old,
+    )  # fmt: skip
+
+
+def partners(
+    values: Tensor, kept: Sequence[int], gone: Sequence[int], key: Axis
+) -> dict[int, tuple[int, int]]:
+    """For each position that goes, the one that stays and reads the same values, or their negatives."""
+    if not kept:
+        raise UsageError(f"nothing of {key[0]} would be left")
+    scale = max(1.0, float(values.abs().max()) if values.numel() else 0.0)
+    staying = values[list(kept)]
+    out = {}
+    for n in gone:
+        apart = (staying - values[n]).abs().amax(1) if values.shape[1] else torch.ones(len(kept))
+        against = (staying + values[n]).abs().amax(1) if values.shape[1] else torch.ones(len(kept))
+        best, other = int(apart.argmin()), int(against.argmin())
+        if float(apart[best]) <= EQUAL * scale:
+            out[n] = (kept[best], 1)
+        elif float(against[other]) <= EQUAL * scale:
+            out[n] = (kept[other], -1)
+        else:
+            raise UsageError(
+                f"position {n} of {key[0]} reads one of them, and no position that stays reads the same: the "
+                "units are combined with others in between"
+            )
+    return out
+
+
+def moved_reads(wiring: Wiring, model: nn.Module, inputs: Any) -> list[Read]:
+    """What the weights read, now and after some training: equal for ever, not equal by their numbers."""
+    reads = wiring.values()
+    later = moved(duplicate(model), doubled(inputs))
+    return reads if later is None else reads + Wiring(later, inputs).values()
+
+
+def rates_of(wiring: Wiring, rewrites: Sequence[Rewrite]) -> dict[str, Tensor]:
+    """Parameter → factors of the gradient: 1/m for what a class of m is computed from, m for what reads it."""
+    out: dict[str, Tensor] = {}
+    shapes = {name: list(shape) for name, shape in wiring.shapes.items()}
+    for r in rewrites:
+        shapes[r.name][r.axis] = r.new
+    for r in rewrites:
+        if r.role == "outgoing":
+            factor = torch.ones(r.new, dtype=torch.double)
+            for at, _, _ in r.values.add:
+                factor[at] += 1
+        else:
+            factor = 1 / r.gradients.scale.double()
+        shape = [1] * len(shapes[r.name])
+        shape[r.axis] = -1
+        before = out.get(r.name, torch.ones(shapes[r.name], dtype=torch.double))
+        out[r.name] = before * factor.reshape(shape)
+    return {
+        name: factor
+        for name, factor in out.items()
+        if name in wiring.trainable and bool((factor != 1).any())
+    }
+
+
+def require_module(model: Any) -> None:
+    """Treatments change modules in place: of other frameworks' models they could not."""
+    if not isinstance(model, nn.Module) or hasattr(model, "stateless_call"):
+        raise UsageError(
+            f"a treatment needs a torch.nn.Module, got {type(model).__name__}: treat the PyTorch model, or set "
+            "the weights of a Keras model yourself"
+        )
+    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        raise UsageError("treat the module that was given to torch.compile, then compile it again")

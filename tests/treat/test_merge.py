@@ -1,0 +1,288 @@
+"""``merge``: the zoo's locks, the training that follows, and what must be refused."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import pytest
+import torch
+import zoo
+from torch import nn
+
+import lockstep
+from lockstep.errors import UsageError
+from lockstep.treat import merge
+
+UNITS = {"twin", "mirror", "balanced"}
+
+
+@functools.cache
+def locked_rows() -> dict[str, zoo.Case]:
+    """Rows that state a lock of units; what they are is the zoo's business."""
+    return {
+        row.name: row
+        for row in zoo.ROWS
+        if row.error is None
+        and ((row.kinds or set()) & UNITS or {"LS001", "LS002", "LS005"} & set(row.present))
+    }
+
+
+# Why a row's lock cannot be merged, in words that the refusal must contain. All others are merged.
+REFUSED = {
+    "equal output rows, loss sees their sum": "outputs of the model",
+    "F8 twin heads": "as many head dimensions in all",
+    "twin grouped-query heads": "does not run",
+    "vmapped ensemble, mean": "not be kept",
+    "P8 zero router, k = 4": "the training would not",
+    "P8 zero router, k = 2": "depends on the values",
+    "trap tied autoencoder": "tied weights",
+    "equal units, product": "not be kept",
+    "equal units, logsumexp": "not be kept",
+    "weight norm twins": "does not run",
+    "twins under Softmax": "mixed with other units",
+    "twins under Softmin": "mixed with other units",
+    "twins under LogSoftmax": "mixed with other units",
+    "twins, LayerNorm": "not be kept",
+    "twins, RMSNorm": "mixed with other units",
+    "twins, GroupNorm": "divisible",
+    "twin channels conv groups": "groups",
+    "twin channels group norm": "not be kept",
+    "twin channels local response norm": "mixed with other units",
+    "twin channels softmax 2d": "mixed with other units",
+    "twins lstm {'num_layers': 2}": "one hidden_size serves all layers",
+    "twins gru {'num_layers': 2, 'bidirectional': True}": "one hidden_size serves all layers",
+}
+
+
+def rows() -> list:
+    """All refusals, and of the others every sixth by default; the rest are slow together."""
+    found = []
+    for n, name in enumerate(locked_rows()):
+        quick = name in REFUSED or n % 6 == 0 or "instance" in name
+        found.append(pytest.param(name, marks=[] if quick else [pytest.mark.slow]))
+    return found
+
+
+@pytest.mark.parametrize("name", rows())
+def test_every_lock_of_the_zoo_is_merged_or_refused(name: str) -> None:
+    model, inputs, kwargs = locked_rows()[name].make()
+    kwargs.pop("data", None)
+    plan = merge(model, inputs, **kwargs)
+    locked = {g.where for g in plan.before.locked if g.kind in UNITS}
+    assert bool(plan.edits) or bool(plan.refused) or not locked
+    reasons = " ".join(refusal.reason for refusal in plan.refused)
+    assert REFUSED.get(name, "") in reasons
+    assert name in REFUSED or plan.edits
+    if plan.edits:
+        function = plan.dry_run().function
+        assert function.largest <= 1e-12 * max(1.0, function.scale)
+        before = copy.deepcopy(model.state_dict())
+        receipt = plan.apply()
+        assert receipt.function.kept
+        sizes = sum(p.numel() for p in model.parameters())
+        receipt.undo()
+        assert sizes < sum(p.numel() for p in model.parameters())
+        assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def cloned() -> tuple[nn.Module, torch.Tensor]:
+    model, _ = zoo.cloned()
+    return model.double(), torch.randn(32, 5, dtype=torch.double)
+
+
+def conv() -> tuple[nn.Module, torch.Tensor]:
+    model, _ = zoo.conv(2, nn.BatchNorm2d(4), nn.ReLU())
+    return nn.Sequential(*model, nn.Flatten(), nn.Linear(48, 2)).double(), torch.randn(
+        8, 2, 6, 6, dtype=torch.double
+    )
+
+
+def lstm() -> tuple[nn.Module, torch.Tensor]:
+    model, _ = zoo.twin_recurrent("lstm")
+    return model.double(), torch.randn(6, 3, 3, dtype=torch.double)
+
+
+def triple() -> tuple[nn.Module, torch.Tensor]:
+    """Classes of three and of two, next to each other."""
+    model, _ = zoo.balanced()
+    return model.double(), torch.randn(16, 4, dtype=torch.double)
+
+
+SGD = {
+    "plain": {"lr": 0.05},
+    "momentum and decay": {"lr": 0.02, "momentum": 0.9, "weight_decay": 1e-3},
+}
+
+
+@pytest.mark.parametrize(
+    "build, settings",
+    [
+        pytest.param(
+            build, SGD[how], id=f"{build.__name__}, {how}", marks=[pytest.mark.slow] if slow else []
+        )
+        for build, how, slow in [
+            (cloned, "plain", False),
+            (lstm, "momentum and decay", False),
+            (cloned, "momentum and decay", True),
+            (conv, "plain", True),
+            (conv, "momentum and decay", True),
+            (lstm, "plain", True),
+        ]
+    ],
+)
+def test_training_after_merge_follows_the_unmerged_run(build, settings) -> None:
+    big, x = build()
+    small = copy.deepcopy(big)
+    optimizers = [torch.optim.SGD(m.parameters(), **settings) for m in (big, small)]
+    receipt = merge(small, x).apply(optimizer=optimizers[1])
+    receipt.follow(optimizers[1])
+    with torch.no_grad():
+        y = torch.sin(big(x).cumsum(-1) * 3)
+        start = float((big(x) - y).square().mean())
+    for _ in range(1000):
+        for m, optimizer in zip((big, small), optimizers, strict=True):
+            optimizer.zero_grad()
+            (m(x) - y).square().mean().backward()
+            optimizer.step()
+    with torch.no_grad():
+        assert float((big(x) - y).square().mean()) < 0.9 * start
+        assert float((big(x) - small(x)).abs().max()) <= 1e-9
+
+
+def test_without_the_rates_it_does_not_follow() -> None:
+    big, x = cloned()
+    small = copy.deepcopy(big)
+    merge(small, x).apply()
+    for m in (big, small):
+        optimizer = torch.optim.SGD(m.parameters(), lr=0.05)
+        for _ in range(10):
+            optimizer.zero_grad()
+            m(x).square().mean().backward()
+            optimizer.step()
+    with torch.no_grad():
+        assert float((big(x) - small(x)).abs().max()) > 1e-4
+
+
+def test_moments_are_summed_or_averaged_by_role() -> None:
+    """SGD's momentum of the merged network is the gradient's average of the merged network."""
+    big, x = cloned()
+    small = copy.deepcopy(big)
+    optimizers = [torch.optim.Adam(m.parameters(), lr=0.0) for m in (big, small)]
+    for optimizer, m in zip(optimizers, (big, small), strict=True):
+        m(x).square().sum().backward()
+        optimizer.step()
+    merge(small, x).apply(optimizer=optimizers[1])
+    fresh = torch.optim.Adam(small.parameters(), lr=0.0)
+    fresh.zero_grad()
+    small(x).square().sum().backward()
+    fresh.step()
+    for p in small.parameters():
+        for key in ("exp_avg", "exp_avg_sq"):
+            carried, computed = optimizers[1].state[p][key], fresh.state[p][key]
+            torch.testing.assert_close(carried, computed, rtol=1e-9, atol=1e-15)
+
+
+def test_a_model_changed_since_the_plan_is_refused_untouched() -> None:
+    model, x = zoo.cloned()
+    plan = merge(model, x)
+    with torch.no_grad():
+        model[0].weight[0, 0] += 1e-3
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(UsageError, match=r"digest differs.*Make the plan again"):
+        plan.apply()
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_an_exception_during_apply_loses_nothing(monkeypatch) -> None:
+    model, x = zoo.cloned()
+    optimizer = torch.optim.Adam(model.parameters())
+    model(x).sum().backward()
+    optimizer.step()
+    plan = merge(model, x)
+    weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("on the way")
+
+    monkeypatch.setattr("lockstep.treat.plan.carry_state", failing)
+    with pytest.raises(RuntimeError, match="on the way"):
+        plan.apply(optimizer=optimizer)
+    assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
+    assert model[0].out_features == 6
+    after = optimizer.state_dict()["state"]
+    assert all(torch.equal(state["state"][n]["exp_avg"], after[n]["exp_avg"]) for n in after)
+
+
+def test_undo_restores_weights_sizes_gradients_and_moments() -> None:
+    model, x = zoo.cloned()
+    optimizer = torch.optim.Adam(model.parameters())
+    model(x).sum().backward()
+    optimizer.step()
+    weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+    grads = [p.grad.clone() for p in model.parameters()]
+    receipt = merge(model, x).apply(optimizer=optimizer)
+    assert (model[0].out_features, model[2].in_features) == (3, 3)
+    receipt.undo()
+    assert (model[0].out_features, model[2].in_features) == (6, 6)
+    assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
+    assert all(torch.equal(g, p.grad) for g, p in zip(grads, model.parameters(), strict=True))
+    after = optimizer.state_dict()
+    assert all(
+        torch.equal(state["state"][n][key], after["state"][n][key])
+        for n in after["state"]
+        for key in after["state"][n]
+    )
+
+
+def test_a_dry_run_changes_nothing_and_says_the_same() -> None:
+    model, x = zoo.cloned()
+    before = copy.deepcopy(model.state_dict())
+    plan = merge(model, x)
+    said = str(plan.dry_run())
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert "dry run" in said and "audit after:  0 locked groups" in said
+    with pytest.raises(UsageError, match="nothing to undo"):
+        plan.dry_run().undo()
+
+
+def test_only_the_named_layers_are_merged() -> None:
+    model, x = zoo.cloned()
+    plan = merge(model, x, layers=["2"])
+    assert {edit.name for edit in plan.edits} == {"2.weight", "2.bias", "4.weight"}
+    with pytest.raises(UsageError, match="no layer 'nope'; the layers are 0, 2, 4"):
+        merge(model, x, layers=["nope"])
+
+
+def test_an_optimizer_whose_memory_is_not_understood_is_refused_first() -> None:
+    model, x = zoo.cloned()
+    optimizer = torch.optim.Adafactor(model.parameters())
+    model(x).sum().backward()
+    optimizer.step()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(UsageError, match=r"Adafactor keeps .*row_var.*make a new one"):
+        merge(model, x).apply(optimizer=optimizer)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_follow_refuses_what_is_not_linear_in_the_gradient() -> None:
+    model, x = zoo.cloned()
+    receipt = merge(model, x).apply()
+    with pytest.raises(UsageError, match="Adam does not step in proportion"):
+        receipt.follow(torch.optim.Adam(model.parameters()))
+
+
+def test_what_is_not_a_module_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"needs a torch.nn.Module, got str"):
+        merge("net", torch.zeros(4, 2))
+
+
+def test_a_healthy_network_leaves_nothing_to_do() -> None:
+    plan = merge(*zoo.mlp(3, 4, 2))
+    assert plan.empty and str(plan) == "merge: nothing to do"
+
+
+def test_audit_after_merge_is_clean() -> None:
+    model, x = zoo.cloned()
+    merge(model, x).apply()
+    assert lockstep.audit(model, x).locked == ()
