@@ -9,7 +9,7 @@ WHEEL_TESTS ?= tests
 # At most so many rows of each test table in `make test`, evenly spread.
 MOST   ?= 2
 
-.PHONY: venv demo test test-all check wheel-test bench clean
+.PHONY: venv demo test test-all check wheel-test proofs bench clean
 
 venv: $(READY)
 
@@ -51,6 +51,12 @@ wheel-test: venv
 	mkdir "$$tmp/empty"; cd "$$tmp/empty"; \
 	LOCKSTEP_MUST_COME_FROM="$$tmp/venv" "$$tmp/venv/bin/python" -m pytest -q -p no:cacheprovider -n 2 --most 1 \
 	  -c "$$root/pyproject.toml" --rootdir "$$root" -m "$(WHEEL)" $(addprefix "$$root"/,$(WHEEL_TESTS))
+
+# The theory, checked by Coq from scratch; installs Coq from Debian where it is missing.
+proofs:
+	$(MAKE) -C proofs install
+	$(MAKE) -C proofs clean
+	$(MAKE) -C proofs check
 
 bench: venv
 	$(BIN)/python -m benchmarks
