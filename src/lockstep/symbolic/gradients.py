@@ -1,7 +1,8 @@
 """Gradients of one pass, and the count of entries that have not moved yet.
 
 A gradient is residues, or the two factors of a product that nobody has multiplied out (:mod:`field.outer`).
-Which entries of a parameter are still at rest is kept as flat indices: a handful, in a healthy network.
+Which entries of a parameter are still at rest is kept as flat indices where they are few (a handful, in a healthy
+network), as a boolean of all entries where they are many (rows of an embedding that the example never reads).
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from torch import Tensor
 from ..field.arithmetic import Field
 from ..field.outer import Outer
 from ..field.residue import Residue
+
+Rest = Tensor | None
+"""Entries of a parameter: None for all of them, flat indices (int64), or a boolean of all entries, flat."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Gradient:
     def degree(self) -> int:
         return self.value.degree if isinstance(self.value, Residue) else 1
 
-    def still(self, before: Tensor | None, count: int) -> Tensor | None:
-        """Flat indices of the entries in ``before`` (None: all ``count`` of them) whose gradient is 0."""
+    def still(self, before: Rest, count: int) -> Rest:
+        """The entries in ``before`` (None: all ``count`` of them) whose gradient is 0, as :data:`Rest`."""
         if self.value is None:
             return before
         product = self._pending()
@@ -46,14 +50,17 @@ class Gradient:
             at = cell.zeros()
             row, column = (at[:, 1], at[:, 0]) if turned else (at[:, 0], at[:, 1])
             return row * self.value.shape[1] + column
-        if product is not None and before is not None and 8 * before.numel() < count:
+        if product is not None and before is not None and before.dtype is torch.int64:
             cell, turned = product
             row, column = before // self.value.shape[1], before % self.value.shape[1]
             return before[(cell.at(column, row) if turned else cell.at(row, column)) == 0]
         values = self.residues()
         assert values is not None
         flat = values.reshape(-1)
-        return (flat == 0).nonzero().view(-1) if before is None else before[flat[before] == 0]
+        if before is not None and before.dtype is torch.int64:
+            return before[flat[before] == 0]
+        zero = flat == 0 if before is None else before & (flat == 0)
+        return zero.nonzero().view(-1) if 8 * int(zero.sum()) < count else zero
 
     def _pending(self) -> tuple[Outer, bool] | None:
         """(product, whether the gradient is its transpose), if it is just that."""
@@ -71,6 +78,22 @@ class Gradient:
         if tuple(g.shape) == (columns, rows) and g.stride() == (1, columns):
             return g.cell, True
         return None
+
+
+def indices(rest: Rest, count: int, among: Tensor | None = None) -> Tensor:
+    """Flat indices of ``rest``, of ``count`` entries; only those where the boolean ``among`` (None: all) is true."""
+    if rest is None:
+        return torch.arange(count) if among is None else among.reshape(-1).nonzero().view(-1)
+    if rest.dtype is torch.bool:
+        return (rest if among is None else rest & among.reshape(-1)).nonzero().view(-1)
+    return rest if among is None else rest[among.reshape(-1)[rest]]
+
+
+def whole(rest: Rest, count: int) -> bool:
+    """Whether all ``count`` entries are at rest."""
+    if rest is None:
+        return True
+    return bool(rest.all()) if rest.dtype is torch.bool else rest.numel() == count
 
 
 def mask(indices: Tensor | None, shape: torch.Size) -> Tensor:

@@ -53,8 +53,12 @@ def run_pass(
     details: bool = False,
     shaken: bool = False,
     choices: list[Tensor] | None = None,
+    doubted: Callable[[Pass], frozenset[str]] | None = None,
 ) -> Pass:
     """Forward and backward at the point ``residues``; see :class:`Pass` for what comes back.
+
+    Of the parameters that ``doubted(pass)`` names, ``Pass.again`` then holds the gradients under other cotangents,
+    where that is possible without another forward: zeros by chance are cleared up so.
 
     ``step`` and ``sample`` choose the symbols of data, cotangents and noise. A ``shaken`` pass makes the same
     ``choices`` (by maxima, top k) as the one that wrote them.
@@ -91,14 +95,20 @@ def run_pass(
             heads = _outputs(outputs, targets, example) + _residues(subject.added())
             guest.where, guest.backward = (lambda: "backward"), True
             record.degree = max((h.degree for h in heads), default=1)
-            gradients = _backward(heads, leaves, moving, f, generator, example.loss is not None)
+            backward = _Backward(heads, leaves, f, generator, example.loss is not None)
+            gradients = backward.of(moving, keep=doubted is not None)
+            record.noisy, record.assumed = tuple(guest.noisy), tuple(guest.assumed)
+            with paused():
+                for (name, leaf), g in zip(leaves.items(), gradients, strict=True):
+                    record.gradients[name] = gradient = Gradient(g, f)
+                    record.read[name] = _read(leaf)
+                    record.degree = max(record.degree, gradient.degree)
+                names = doubted(record) if doubted is not None and backward.repeatable else None
+            if names:
+                second = zip(leaves, backward.of(names), strict=True)
+                record.again = {name: Gradient(g, f) for name, g in second if name in names}
     record.units = recorder.finish(dict(residues))
     record.products, record.unseen = recorder.products or [], frozenset(recorder.unseen)
-    record.noisy, record.assumed = tuple(guest.noisy), tuple(guest.assumed)
-    for (name, leaf), g in zip(leaves.items(), gradients, strict=True):
-        record.gradients[name] = gradient = Gradient(g, f)
-        record.read[name] = _read(leaf)
-        record.degree = max(record.degree, gradient.degree)
     return record
 
 
@@ -196,30 +206,51 @@ def _residues(value: Any) -> list[Residue]:
     return [t for t in float_tensors(value) if isinstance(t, Residue)]
 
 
-def _backward(
-    heads: list[Residue],
-    leaves: Mapping[str, Residue],
-    moving: frozenset[str],
-    f: Field,
-    generator: torch.Generator,
-    has_loss: bool,
-) -> list[Any]:
-    live = [h for h in heads if h.requires_grad]
-    wanted = [n for n, leaf in leaves.items() if leaf.requires_grad and n in moving]
-    if not live or not wanted:
-        return [None] * len(leaves)
-    with paused():
-        values = [
-            torch.ones(h.shape, dtype=STORE) if has_loss else f.symbols(h.shape, generator)
-            for h in live
-        ]
-        cotangents = [symbolic(v, h.dtype) for v, h in zip(values, live, strict=True)]
-    if _reentrant(live):
-        torch.autograd.backward(live, cotangents)
-        return [leaf.grad if n in wanted else None for n, leaf in leaves.items()]
-    found = torch.autograd.grad(live, [leaves[n] for n in wanted], cotangents, allow_unused=True)
-    by_name = dict(zip(wanted, found, strict=True))
-    return [by_name.get(n) for n in leaves]
+class _Backward:
+    """PyTorch's backward pass from ``heads``: from fresh cotangents each time, or from a loss."""
+
+    def __init__(
+        self,
+        heads: list[Residue],
+        leaves: Mapping[str, Residue],
+        f: Field,
+        generator: torch.Generator,
+        has_loss: bool,
+    ) -> None:
+        self._live = [h for h in heads if h.requires_grad]
+        self._leaves, self._field, self._generator = leaves, f, generator
+        self._has_loss = has_loss
+        self._reentrant = _reentrant(self._live)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether another call tells anything new: from other cotangents, through a graph that can be kept."""
+        return not self._has_loss and not self._reentrant
+
+    def of(self, names: frozenset[str], keep: bool = False) -> list[Any]:
+        """The gradient of each leaf in turn, None for those not in ``names``; ``keep`` the graph for another call."""
+        wanted = [n for n, leaf in self._leaves.items() if leaf.requires_grad and n in names]
+        if not self._live or not wanted:
+            return [None] * len(self._leaves)
+        with paused():
+            cotangents = [symbolic(self._cotangent(h), h.dtype) for h in self._live]
+        if self._reentrant:
+            torch.autograd.backward(self._live, cotangents)
+            return [leaf.grad if n in wanted else None for n, leaf in self._leaves.items()]
+        found = torch.autograd.grad(
+            self._live,
+            [self._leaves[n] for n in wanted],
+            cotangents,
+            allow_unused=True,
+            retain_graph=keep and self.repeatable,
+        )
+        by_name = dict(zip(wanted, found, strict=True))
+        return [by_name.get(n) for n in self._leaves]
+
+    def _cotangent(self, head: Residue) -> Tensor:
+        if self._has_loss:
+            return torch.ones(head.shape, dtype=STORE)
+        return self._field.symbols(head.shape, self._generator)
 
 
 def _reentrant(heads: list[Residue]) -> bool:

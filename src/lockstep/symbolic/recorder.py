@@ -244,18 +244,17 @@ class Recorder:
             out[name] = _fold(self._heads.prints[name])
 
     def _of(self, place: Place, parameters: dict[str, Tensor]) -> Tensor:
-        own = slices_print(self._field, parameters, place.slices, place.width, place.span)
+        def own() -> Tensor:
+            return slices_print(self._field, parameters, place.slices, place.width, place.span)
+
         if place.name in self._prints:
             seen = pack(self._prints[place.name])
             # The function of an embedding's unit is a whole column, not the rows that the example uses.
-            return (
-                seen + 7 * own
-                if isinstance(self._modules.get(place.module), nn.Embedding)
-                else seen
-            )
+            table = isinstance(self._modules.get(place.module), nn.Embedding)
+            return seen + 7 * own() if table else seen
         if place.source == "hidden":
             inner = self._hidden_prints(place)
-            return own if inner is None else inner
+            return own() if inner is None else inner
         if place.source == "projection":
             return self._projection(place, parameters)
         if place.source == "output" and place.slices:
@@ -265,7 +264,7 @@ class Recorder:
                 return pack(rows) * 7 + bias
         if not any(name in self._multiplied for name, _ in place.slices):
             self.unseen.add(place.name)
-        return own
+        return own()
 
     def _hidden_prints(self, place: Place) -> Tensor | None:
         """Hidden states inside a stack are what the next layer (or the projection) takes in."""

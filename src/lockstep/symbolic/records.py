@@ -34,13 +34,15 @@ class Product:
 class Pass:
     """One lane, one step.
 
-    ``units``: layer → (U,) fingerprints; ``gradients`` of every parameter; ``read``: parameter → boolean entries
+    ``units``: layer → (U,) fingerprints; ``gradients`` of every parameter, ``again`` of some of them under other
+    cotangents; ``read``: parameter → boolean entries
     that were read (None: all); ``products`` in the order of execution (first pass only); ``unseen``: layers
     whose units' activations did not show; ``assumed``: what the ops took for granted, in words.
     """
 
     units: dict[str, Tensor] = field(default_factory=dict)
     gradients: dict[str, Gradient] = field(default_factory=dict)
+    again: dict[str, Gradient] = field(default_factory=dict)
     read: dict[str, Tensor | None] = field(default_factory=dict)
     products: list[Product] = field(default_factory=list)
     degree: int = 1
@@ -59,11 +61,13 @@ def fingerprint(f: Field, x: Tensor, axis: int, key: object) -> Tensor:
     """(ROWS, U) residues: the linear fingerprint of each slice of ``x`` along ``axis``."""
     units = x.shape[axis]
     columns = x.movedim(axis, -1).reshape(-1, units)
-    if bool(torch.isinf(columns).any()):
-        columns = torch.where(torch.isinf(columns), columns.sign() * f.half, columns)
     if columns.shape[0] == 0 or units == 0:
         return torch.zeros(ROWS, units, dtype=STORE)
-    return f.matmul(random_rows(f, columns.shape[0], key), columns)
+    rows = random_rows(f, columns.shape[0], key)
+    prints = f.matmul(rows, columns)
+    if bool(prints.isfinite().all()):
+        return prints
+    return f.matmul(rows, torch.where(torch.isinf(columns), columns.sign() * f.half, columns))
 
 
 def pack(prints: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import UndecidedError
 from ..field.arithmetic import PRIMES, Field, draw_primes, stable_key
 from .colours import Pattern, Step, initial
+from .gradients import Gradient, Rest, indices, whole
 from .optimizer import Plan
 from .passes import Example, run_pass
 from .places import Place
@@ -32,8 +33,8 @@ class Trace:
     """What symbolic training leaves for the partition.
 
     ``forward[t]``: layer → (lanes, U) fingerprints at step t; ``backward[t]``: the same of the gradients of the
-    units' parameters (only layers that still had ties); ``still``: parameter → flat indices of entries that
-    never got a gradient (None: all); ``seen``: parameter → boolean entries that were read (None: all);
+    units' parameters (only layers that still had ties); ``still``: parameter → entries that never got a
+    gradient, as :data:`gradients.Rest`; ``seen``: parameter → boolean entries that were read (None: all);
     ``labels``: parameter → a label at the last step, the same for tensors that are equal.
     """
 
@@ -41,7 +42,7 @@ class Trace:
     forward: list[dict[str, Tensor]] = field(default_factory=list)
     backward: list[dict[str, Tensor]] = field(default_factory=list)
     shapes: dict[str, torch.Size] = field(default_factory=dict)
-    still: dict[str, Tensor | None] = field(default_factory=dict)
+    still: dict[str, Rest] = field(default_factory=dict)
     seen: dict[str, Tensor | None] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     first: Pass = field(default_factory=Pass)
@@ -55,18 +56,11 @@ class Trace:
 
     def moves(self, name: str) -> bool:
         """Whether any entry of a trainable parameter ever gets a gradient."""
-        return name in self.still and not _all(self.still[name], self.shapes[name])
+        return name in self.still and not whole(self.still[name], self.shapes[name].numel())
 
     def frozen(self, name: str) -> Tensor:
         """Flat indices of entries that were read and never got a gradient."""
-        still, seen = self.still[name], self.seen[name]
-        if still is None:
-            still = torch.arange(self.shapes[name].numel())
-        return still if seen is None else still[seen.reshape(-1)[still]]
-
-
-def _all(still: Tensor | None, shape: torch.Size) -> bool:
-    return still is None or still.numel() == shape.numel()
+        return indices(self.still[name], self.shapes[name].numel(), self.seen[name])
 
 
 class Training:
@@ -99,15 +93,13 @@ class Training:
         """Up to the fixed pattern; one pass when nothing looks equal or zero (unless ``suspicious``)."""
         trace = Trace(self._fields[:1])
         colours: dict[str, Tensor] | None = None
-        first = self._pass(0, 0, None, details=True)
+        # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
+        first = self._pass(0, 0, None, details=True, doubted=lambda one: self._doubted(trace, one))
         trace.first = first
-        self._note(trace, first)
+        self._note_rest(trace, first.again)
         if not suspicious and not has_ties(first.units):
-            if not self._suspects(trace):
-                trace.forward = [{n: u[None] for n, u in first.units.items()}]
-                return trace
-            # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
-            self._note(trace, self._pass(0, 0, None, sample=1))
+            if self._suspects(trace):
+                self._note(trace, self._pass(0, 0, None, sample=1))
             if not self._suspects(trace):
                 trace.forward = [{n: u[None] for n, u in first.units.items()}]
                 return trace
@@ -168,6 +160,7 @@ class Training:
         *,
         sample: int = 0,
         details: bool = False,
+        doubted: Callable[[Pass], frozenset[str]] | None = None,
     ) -> Pass:
         if self._progress is not None:
             self._progress(f"symbolic step {step}, field {lane + 1}", step, None)
@@ -183,6 +176,7 @@ class Training:
             moving=self._moving,
             quiet_noise=self._quiet_noise,
             details=details,
+            doubted=doubted,
         )
 
     def _start(self, f: Field) -> dict[str, Tensor]:
@@ -226,20 +220,26 @@ class Training:
         trace.degree = max(trace.degree, one.degree)
         trace.noisy.update(dict.fromkeys(one.noisy))
         trace.assumed.update(dict.fromkeys(one.assumed))
-
-        def rest(name: str) -> Tensor | None:
-            return one.gradients[name].still(trace.still.get(name), trace.shapes[name].numel())
-
         trace.shapes.update({n: self._subject.parameters[n].shape for n in self._plan.keys})
-        with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
-            trace.still = dict(zip(self._plan.keys, pool.map(rest, self._plan.keys), strict=True))
+        self._note_rest(trace, {name: one.gradients[name] for name in self._plan.keys})
         for name, seen in one.read.items():
             before = trace.seen.get(name, seen)
             trace.seen[name] = None if seen is None or before is None else before | seen
 
-    def _suspects(self, trace: Trace) -> bool:
-        """Entries that were read and have not moved yet."""
-        return any(trace.frozen(n).numel() for n in trace.still)
+    def _note_rest(self, trace: Trace, gradients: Mapping[str, Gradient]) -> None:
+        def rest(name: str) -> Rest:
+            return gradients[name].still(trace.still.get(name), trace.shapes[name].numel())
+
+        with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
+            trace.still.update(zip(gradients, pool.map(rest, gradients), strict=True))
+
+    def _doubted(self, trace: Trace, one: Pass) -> frozenset[str]:
+        self._note(trace, one)
+        return self._suspects(trace)
+
+    def _suspects(self, trace: Trace) -> frozenset[str]:
+        """Parameters with entries that were read and have not moved yet."""
+        return frozenset(n for n in trace.still if trace.frozen(n).numel())
 
     def _gradient_prints(self, lane: int, one: Pass) -> dict[str, Tensor]:
         tied = {n for n, u in one.units.items() if _tied(u)}

@@ -41,8 +41,10 @@ def per_use(f: Field, flat: Tensor, rows: int) -> Tensor:
 
 def add_rows(f: Field, flat: Tensor, values: Tensor, rows: int) -> Tensor:
     """(rows, D): the sum of ``values`` (n, D) that belong to each row."""
-    total = torch.zeros(rows, values.shape[1], dtype=torch.float64)
-    return f.reduce(total.index_add_(0, flat, values.double()))
+    used, place = torch.unique(flat, return_inverse=True)
+    total = torch.zeros(used.numel(), values.shape[1], dtype=torch.float64)
+    out = torch.zeros(rows, values.shape[1], dtype=STORE)
+    return out.index_copy_(0, used, f.reduce(total.index_add_(0, place, values.double())))
 
 
 @rule("_sparse_coo_tensor_with_dims_and_tensors")
