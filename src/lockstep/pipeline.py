@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +14,7 @@ from .partition import findings as find
 from .partition.modules import equal_now, parameters_by_module, side_by_side
 from .partition.reasons import Explainer
 from .partition.verdict import Verdict, locked_classes, verdict
+from .symbolic.aside import beside
 from .symbolic.digest import digest
 from .symbolic.optimizer import Plan, plan_of
 from .symbolic.passes import Example, named_tensors
@@ -57,10 +57,10 @@ def audit(
     ((0, 1),)
     """
     start = time.perf_counter()
-    with quarters(), ThreadPoolExecutor(1) as aside:
+    with quarters(), beside() as aside:
         subject: Subject = subject_of(model)
+        sealed = digest(subject, aside)
         inputs, targets = subject.prepare(_checked(inputs)), subject.prepare(targets)
-        sealed = aside.submit(digest, subject)
         example = Example(inputs, targets, subject.criterion(loss), data)
         plan: Plan = plan_of(subject.parameters, optimizer, update)
         canonical = {id(p): n for n, p in subject.parameters.items()}
@@ -74,6 +74,7 @@ def audit(
                 example,
                 where,
                 plan,
+                aside,
                 seed=seed,
                 lanes=LANES,
                 quiet_noise=quiet,

@@ -99,13 +99,14 @@ class Retraining:
     def _pass(
         self, course: Course, lane: int, step: int, point: Point
     ) -> tuple[Point, dict[str, Any]]:
+        from lockstep.symbolic.aside import Task
         from lockstep.symbolic.passes import run_pass
 
         one = run_pass(
             self.subject,
             self.example,
             self.where,
-            point,
+            {name: Task.of(r) for name, r in point.items()},
             self.fields[lane],
             step=step,
             moving=frozenset(self.plan.keys),

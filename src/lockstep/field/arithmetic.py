@@ -243,34 +243,43 @@ class Field:
             return self.integer(x.long())
         flat = x.detach().reshape(-1)
         out = torch.empty(flat.shape, dtype=STORE, device=flat.device)
+        length = min(CHUNK, flat.numel())
+        size = torch.empty(length, dtype=flat.dtype)
+        wide, whole = torch.empty(2, length, dtype=torch.float64)
         for part, target in zip(flat.split(CHUNK), out.split(CHUNK), strict=True):
-            if part.numel():
-                self._embed_chunk(part, target)
+            if n := part.numel():
+                self._embed_chunk(part, target, size[:n], wide[:n], whole[:n])
         return out.view(x.shape)
 
-    def _embed_chunk(self, x: Tensor, out: Tensor) -> None:
+    def _embed_chunk(self, x: Tensor, out: Tensor, size: Tensor, y: Tensor, whole: Tensor) -> None:
         """The common case: one power of two makes every entry of the chunk an integer ``k``, ``|k| < 2^50``.
 
-        That is so when the last mantissa bit of the smallest entry is no finer than ``1 / 2^s``. Then
-        ``x - round(x 2^s / p) p / 2^s`` is exact (scaling by powers of two is) and is ``(k mod p) / 2^s``; times
-        ``2^s`` times the residue of ``1 / 2^s`` it stays below 2^40 and is reduced once more.
+        That is so when the last mantissa bit of the smallest entry is no finer than ``1 / 2^s``; entries that are
+        too small for that are done on their own. Then ``x - round(x 2^s / p) p / 2^s`` is exact (scaling by powers
+        of two is) and is ``(k mod p) / 2^s``; times ``2^s`` times the residue of ``1 / 2^s`` it stays below 2^40
+        and is reduced once more. ``size``, ``y`` and ``whole`` are memory to work in.
         """
-        size = x.abs()
+        torch.abs(x, out=size)
         smallest, largest = map(float, torch.aminmax(size))
         if largest == 0.0:
             out.zero_()
             return
-        if smallest == 0.0:
-            smallest = float(size[size != 0].min())
         s = 49 - math.frexp(largest)[1]
-        finest = math.frexp(smallest)[1] - _MANTISSA[x.dtype]
-        if finest + s < 0 or not -900 < s < 900:
+        if not -900 < s < 900:
             out.copy_(self._embed_slowly(x.double()))
             return
-        y = x.double() if x.dtype is not torch.float64 else x.clone()
-        y.sub_((y * (2.0**s / self.p)).round_(), alpha=self.p * 2.0**-s)
+        least = math.ldexp(1.0, _MANTISSA[x.dtype] - s - 1)
+        y.copy_(x)
+        fine = (size < least).nonzero().view(-1) if smallest < least else None
+        if fine is not None:
+            y[fine] = 0.0
+        torch.mul(y, 2.0**s / self.p, out=whole)
+        y.sub_(whole.round_(), alpha=self.p * 2.0**-s)
         y.mul_(2.0**s * self._power(-s))
-        out.copy_(y.sub_((y * self._reciprocal).round_(), alpha=self.p))
+        torch.mul(y, self._reciprocal, out=whole)
+        out.copy_(y.sub_(whole.round_(), alpha=self.p))
+        if fine is not None:
+            out[fine] = self._embed_slowly(x[fine].double())
 
     def _embed_slowly(self, x: Tensor) -> Tensor:
         """Mantissa and exponent of each entry on its own; the mantissa in two halves."""
@@ -292,17 +301,25 @@ def _gemm(a: Tensor, b: Tensor) -> Tensor:
     """
     if b.dim() != 2 or b.numel() <= 4 * CHUNK or a.shape[0] > 256:
         return torch.matmul(a.double(), b.double())
-    wide = a.double()
     if b.stride(0) < b.stride(1):
-        step = max(1, CHUNK // b.shape[0])
-        out = torch.empty((a.shape[0], b.shape[1]), dtype=torch.float64)
-        for c in range(0, b.shape[1], step):
-            torch.mm(wide, b[:, c : c + step].double(), out=out[:, c : c + step])
-        return out
-    step = max(1, CHUNK // b.shape[1])
+        return _gemm_by_columns(b.t(), a.double().t().contiguous()).t().contiguous()
+    wide, step = a.double(), max(1, 2 * CHUNK // b.shape[1])
+    slices = torch.empty((step, b.shape[1]), dtype=torch.float64)
     out = torch.zeros((a.shape[0], b.shape[1]), dtype=torch.float64)
     for r in range(0, b.shape[0], step):
-        out.addmm_(wide[:, r : r + step], b[r : r + step].double())
+        part = b[r : r + step]
+        out.addmm_(wide[:, r : r + step], slices[: part.shape[0]].copy_(part))
+    return out
+
+
+def _gemm_by_columns(rows: Tensor, wide: Tensor) -> Tensor:
+    """``rows @ wide``: the transpose of a product with a matrix whose columns lie together."""
+    step = max(1, 2 * CHUNK // rows.shape[1])
+    slices = torch.empty((step, rows.shape[1]), dtype=torch.float64)
+    out = torch.empty((rows.shape[0], wide.shape[1]), dtype=torch.float64)
+    for r in range(0, rows.shape[0], step):
+        part = rows[r : r + step]
+        torch.mm(slices[: part.shape[0]].copy_(part), wide, out=out[r : r + step])
     return out
 
 

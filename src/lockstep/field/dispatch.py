@@ -30,9 +30,9 @@ from ..errors import ControlFlowError, LockstepError, MissingRuleError, Undecide
 from . import rules as _rules  # noqa: F401  registers every rule
 from .arithmetic import STORE, Field
 from .nest import leaves, rebuilt
-from .outer import Outer, outer, pending_view, worthwhile
+from .outer import outer, worthwhile
 from .registry import MOVES, NOISE, REFUSED, RULES, Rule
-from .residue import FAR_BELOW, Cell, Residue, embed_constant, known, symbolic
+from .residue import FAR_BELOW, Cell, Promised, Residue, embed_constant, known, promised, symbolic
 from .running import claimed, running
 
 
@@ -199,14 +199,14 @@ class Engine(TorchDispatchMode):
         first = flat[0]
         if (
             isinstance(first, Residue)
-            and isinstance(first.cell, Outer)
+            and isinstance(first.cell, Promised)
             and first.cell.pending
             and _is_view(func)
         ):
             args, kwargs = rebuilt(spec, iter([first._view, *flat[1:]]))
             shape = func(*args, **kwargs)
             if isinstance(shape, Tensor):
-                return pending_view(shape, first.cell, first.dtype)
+                return promised(shape, first.cell, first.dtype)
         tensors = [x for x in flat if isinstance(x, Tensor)]
         if any(_symbolic_index(x) for x in tensors[1:]):
             raise self.refuse_value(f"an index or a shape (in {func})")

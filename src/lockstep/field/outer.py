@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .arithmetic import CHUNK, Field
-from .residue import Cell, Residue
+from .residue import Promised, Residue, promised
 
 SMALLEST = 1 << 16
 """Products with fewer entries are computed at once."""
@@ -20,28 +20,14 @@ MOST_TERMS = 64
 """Products of longer sums are computed at once, too: see :meth:`Outer.zeros`."""
 
 
-class Outer(Cell):
-    """``a`` (M, K) @ ``b`` (K, N) over ``field``; computed when somebody reads ``flat``."""
+class Outer(Promised):
+    """``a`` (M, K) @ ``b`` (K, N) over ``field``."""
 
-    __slots__ = ("_flat", "a", "b", "field")
+    __slots__ = ("a", "b", "field")
 
     def __init__(self, field: Field, a: Tensor, b: Tensor, degree: int) -> None:
         self.field, self.a, self.b = field, a, b
-        self._flat: Tensor | None = None
-        self.known, self.degree, self.parameter = False, degree, None
-        self.infinite, self.version, self.read, self.all_read = False, 0, None, False
-        self.degrees = {}
-
-    @property
-    def flat(self) -> Tensor:  # type: ignore[override]
-        if self._flat is None:
-            self._flat = self.field.matmul(self.a, self.b)
-        return self._flat
-
-    @property
-    def pending(self) -> bool:
-        """Whether the product has not been computed so far."""
-        return self._flat is None
+        super().__init__(lambda: field.matmul(a, b), degree=degree)
 
     def zeros(self) -> Tensor:
         """(row, column) of every entry that is 0 modulo p, found a band of rows at a time, in the cache.
@@ -75,12 +61,4 @@ def worthwhile(a: Tensor, b: Tensor) -> bool:
 
 def outer(field: Field, a: Tensor, b: Tensor, dtype: torch.dtype, degree: int) -> Residue:
     """The residue tensor of a product that is still to be computed."""
-    shape = torch.empty(a.shape[0], b.shape[1], device="meta")
-    return pending_view(shape, Outer(field, a, b, degree), dtype)
-
-
-def pending_view(shape: Tensor, cell: Outer, dtype: torch.dtype) -> Residue:
-    """A view, described by a meta tensor, of a product that is still to be computed."""
-    view = Residue(shape, cell, dtype)
-    view._version_seen = -1
-    return view
+    return promised(torch.Size((a.shape[0], b.shape[1])), Outer(field, a, b, degree), dtype)

@@ -15,6 +15,7 @@ are *data* as given: those may take one value on whole regions of the data, so t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -61,6 +62,34 @@ class Cell:
         self.flat, self.infinite = embed_constant(field, whole)
         self.known = False
         self.version += 1
+
+
+class Promised(Cell):
+    """A storage of residues that ``compute()`` gives when somebody reads it."""
+
+    __slots__ = ("_compute", "_flat")
+
+    def __init__(
+        self, compute: Callable[[], Tensor], *, degree: int = 1, parameter: str | None = None
+    ) -> None:
+        self._compute = compute
+        self._flat: Tensor | None = None
+        super().__init__(torch.empty(0), known=False, degree=degree, parameter=parameter)
+
+    @property
+    def flat(self) -> Tensor:
+        if self._flat is None:
+            self._flat = self._compute()
+        return self._flat
+
+    @flat.setter
+    def flat(self, value: Tensor) -> None:
+        """Nothing is stored before it is asked for."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether nobody has read it so far."""
+        return self._flat is None
 
 
 def _disjoint(a: Place, b: Place) -> bool:
@@ -205,3 +234,11 @@ def symbolic(
 ) -> Residue:
     """Wrap a fresh tensor of residues."""
     return Residue(residues, Cell(residues, known=False, degree=degree, parameter=parameter), dtype)
+
+
+def promised(shape: torch.Size | Tensor, cell: Promised, dtype: torch.dtype) -> Residue:
+    """A view of what is still to be computed: contiguous of ``shape``, or like that tensor on the meta device."""
+    meta = shape if isinstance(shape, Tensor) else torch.empty(shape, device="meta")
+    view = Residue(meta, cell, dtype)
+    view._version_seen = -1
+    return view

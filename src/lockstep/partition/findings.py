@@ -90,8 +90,9 @@ def forward_twins(layer: Layer) -> Classes:
     start = next(
         (c for step, direction, c in layer.history if step == 0 and direction == "forward"), ()
     )
-    final = {u: c for c in layer.classes for u in c}
-    return tuple(c for c in start if len(c) > 1 and any(final[u] != final[c[0]] for u in c))
+    twins = [c for c in start if len(c) > 1]
+    final = {u: c for c in layer.classes for u in c} if twins else {}
+    return tuple(c for c in twins if any(final[u] != final[c[0]] for u in c))
 
 
 def of_forward_twins(layers: Mapping[str, Layer], because: Mapping[str, str]) -> list[Finding]:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-import torch
 from torch import Tensor
 
+from .aside import Aside, Task
 from .subject import Subject
 
 
-def digest(subject: Subject) -> str:
+def digest(subject: Subject, aside: Aside) -> Task[str]:
     """SHA-256 over the SHA-256 of each parameter and buffer: name, dtype, shape, whether it trains, bytes.
 
     One digest a tensor, so that threads can share the work; Python lets go of its lock while hashing.
     """
     named = sorted({**subject.parameters, **subject.buffers}.items())
-    with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
-        parts = list(pool.map(_of_tensor, named))
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    parts = [aside.submit(partial(_of_tensor, item)) for item in named]
+    return Task(
+        lambda: hashlib.sha256("".join(p.result() for p in reversed(parts)).encode()).hexdigest()
+    )
 
 
 def _of_tensor(item: tuple[str, Tensor]) -> str:

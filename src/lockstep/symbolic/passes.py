@@ -17,7 +17,8 @@ from torch import Tensor
 from ..errors import LockstepError, UndecidedError, UsageError
 from ..field.arithmetic import STORE, Field, stable_key
 from ..field.dispatch import engine, paused, read_mask
-from ..field.residue import Residue, known, symbolic
+from ..field.residue import Promised, Residue, known, promised, symbolic
+from .aside import Task
 from .gradients import Gradient
 from .places import Place
 from .recorder import Recorder
@@ -43,7 +44,7 @@ def run_pass(
     subject: Subject,
     example: Example,
     places: list[Place],
-    residues: Mapping[str, Tensor],
+    residues: Mapping[str, Task[Tensor]],
     f: Field,
     *,
     step: int,
@@ -68,9 +69,10 @@ def run_pass(
         stable_key("data", f.p, f.seed, step, sample) & 0x7FFFFFFF
     )
     leaves: dict[str, Residue] = {}
-    for name, r in residues.items():
+    for name, task in residues.items():
         original = subject.parameters[name]
-        leaves[name] = symbolic(r, original.dtype, parameter=name)
+        cell = Promised(task.result, parameter=name)
+        leaves[name] = promised(original.shape, cell, original.dtype)
         leaves[name].requires_grad_(original.requires_grad)
         for hook in (original._backward_hooks or {}).values() if original.requires_grad else ():
             leaves[name].register_hook(hook)  # the user's own masks and scales of gradients
@@ -107,7 +109,7 @@ def run_pass(
             if names:
                 second = zip(leaves, backward.of(names), strict=True)
                 record.again = {name: Gradient(g, f) for name, g in second if name in names}
-    record.units = recorder.finish(dict(residues))
+    record.units = recorder.finish({name: task.result() for name, task in residues.items()})
     record.products, record.unseen = recorder.products or [], frozenset(recorder.unseen)
     return record
 

@@ -7,14 +7,15 @@ equal or zero needs more lanes (independent primes and symbols), and more steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..errors import UndecidedError
 from ..field.arithmetic import PRIMES, Field, draw_primes, stable_key
+from .aside import Aside, Task
 from .colours import Pattern, Step, initial
 from .gradients import Gradient, Rest, indices, whole
 from .optimizer import Plan
@@ -72,6 +73,7 @@ class Training:
         example: Example,
         places: list[Place],
         plan: Plan,
+        aside: Aside,
         *,
         seed: int = 0,
         lanes: int = 3,
@@ -82,10 +84,10 @@ class Training:
         self._subject, self._example, self._places, self._plan = subject, example, places, plan
         self._fields = [Field(PRIMES[0], seed=stable_key("lane", seed, 0) & 0x7FFFFFFF)]
         self._more = lanes - 1, seed, digest
-        self._quiet_noise, self._progress = quiet_noise, progress
+        self._quiet_noise, self._progress, self._aside = quiet_noise, progress, aside
         self._moving = frozenset(plan.keys)
         self._held: dict[tuple[str, int], Tensor] = {}
-        self._first_point: dict[str, Tensor] | None = None
+        self._first_point: dict[str, Task[Tensor]] | None = None
 
     # -- the course of it -----------------------------------------------------------------------------
 
@@ -179,7 +181,7 @@ class Training:
             doubted=doubted,
         )
 
-    def _start(self, f: Field) -> dict[str, Tensor]:
+    def _start(self, f: Field) -> dict[str, Task[Tensor]]:
         """Lane 0 as initialised; kept until the first step is taken, since it may be looked at twice."""
         if self._first_point is None:
             self._first_point = self._point(f, 0, None)
@@ -187,7 +189,7 @@ class Training:
 
     def _point(
         self, f: Field, lane: int, colours: Mapping[str, Tensor] | None
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Task[Tensor]]:
         """theta of one lane: embedded as initialised, then drawn from the colours (or advanced additively)."""
 
         def value(name: str) -> Tensor:
@@ -197,9 +199,7 @@ class Training:
                 return f.draw(colours[name], stable_key("theta", f.seed))
             return f.embed(self._subject.parameters[name])
 
-        with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
-            names = list(self._subject.parameters)
-            return dict(zip(names, pool.map(value, names), strict=True))
+        return {name: self._aside.submit(partial(value, name)) for name in self._subject.parameters}
 
     def _advance(self, colours: Mapping[str, Tensor]) -> None:
         """Additive: theta := s * theta + H(g), with ``H(g)`` drawn from the history of gradients."""
@@ -230,8 +230,7 @@ class Training:
         def rest(name: str) -> Rest:
             return gradients[name].still(trace.still.get(name), trace.shapes[name].numel())
 
-        with ThreadPoolExecutor(max_workers=max(1, torch.get_num_threads())) as pool:
-            trace.still.update(zip(gradients, pool.map(rest, gradients), strict=True))
+        trace.still.update(zip(gradients, self._aside.map(rest, gradients), strict=True))
 
     def _doubted(self, trace: Trace, one: Pass) -> frozenset[str]:
         self._note(trace, one)
@@ -271,20 +270,19 @@ class Training:
         trace.labels = equal_tensors(keys)
         frozen = {name: trace.frozen(name) for name in trace.still}
         point = self._point(self._fields[0], 0, colours) if any(map(len, frozen.values())) else {}
-        for name, indices in unreached(
-            frozen, lambda look: self._shaken(trace, point, look)
-        ).items():
-            still = indices[torch.isin(indices, trace.frozen(name))]
+        for name, left in unreached(frozen, lambda look: self._shaken(trace, point, look)).items():
+            still = left[torch.isin(left, trace.frozen(name))]
             trace.seen[name] = without(trace.seen[name], still, trace.shapes[name])
 
-    def _shaken(self, trace: Trace, point: Mapping[str, Tensor], look: int) -> Pass:
+    def _shaken(self, trace: Trace, point: Mapping[str, Task[Tensor]], look: int) -> Pass:
         """One more pass at the fixed pattern, and a shaken one at a generic point; see :mod:`reached`."""
         f = self._fields[0]
         generator = torch.Generator().manual_seed(stable_key("shaken", f.seed, look) & 0x7FFFFFFF)
-        generic = {n: f.symbols(p.shape, generator) for n, p in point.items()}
+        drawn = {n: f.symbols(p.shape, generator) for n, p in self._subject.parameters.items()}
+        generic = {n: Task.of(r) for n, r in drawn.items()}
         choices: list[Tensor] = []
 
-        def at(point: Mapping[str, Tensor], shaken: bool) -> Pass:
+        def at(point: Mapping[str, Task[Tensor]], shaken: bool) -> Pass:
             return run_pass(
                 self._subject,
                 self._example,

@@ -1,0 +1,65 @@
+"""Work for other threads, while the main one runs the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Generic, TypeVar
+
+import torch
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Task(Generic[T]):
+    """One call, made by another thread, or by the first that asks for its result if none has begun it."""
+
+    def __init__(self, call: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> None:
+        self._call = call
+        self._future: Future[T] = pool.submit(call) if pool is not None else Future()
+
+    @classmethod
+    def of(cls, value: T) -> Task[T]:
+        """What need not be computed."""
+        return cls(lambda: value)
+
+    def result(self) -> T:
+        """What the call returned; its exception is raised here."""
+        if self._future.cancel():
+            self._future = Future()
+            self._future.set_result(self._call())
+        return self._future.result()
+
+
+class Aside:
+    """Threads beside the main one: one fewer than PyTorch has been told to use."""
+
+    def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
+        self._pool = pool
+
+    def submit(self, call: Callable[[], T]) -> Task[T]:
+        return Task(call, self._pool)
+
+    def map(self, call: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """``call`` of each item, by all threads: the others begin at the front, this one at the end."""
+        tasks = [self.submit(partial(call, item)) for item in items]
+        return [task.result() for task in reversed(tasks)][::-1]
+
+
+@contextmanager
+def beside() -> Iterator[Aside]:
+    """The threads, for as long as the body runs; what nobody has asked for by then is dropped."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield Aside()
+        return
+    with ThreadPoolExecutor(threads - 1) as pool:
+        torch.set_num_threads(1)
+        try:
+            yield Aside(pool)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
