@@ -8,6 +8,7 @@ from __future__ import annotations
 from .certificate.check import check
 from .errors import CertificateError, LockstepError, UndecidedError, UsageError
 from .explain import Comparison, Derivation, Factor, History, compare, explain, tie, train
+from .lab import lab
 from .pipeline import audit
 from .treat import Plan, Receipt, merge
 from .types import Audit, Finding, Frozen, Group, Layer, Reason
@@ -36,6 +37,7 @@ __all__ = [
     "check",
     "compare",
     "explain",
+    "lab",
     "merge",
     "tie",
     "train",

@@ -224,6 +224,18 @@ def rule(
             typer.echo(required(code).text.rstrip())
 
 
+@app.command()
+def lab(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8377,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+) -> None:
+    """A page in the browser on which units differentiate, or do not, and one sees why."""
+    with _refusals(Format.text, None, "", _stderr()):
+        from lockstep.lab import lab as serve_lab
+
+        serve_lab(port=port, open_browser=not no_open)
+
+
 def _stdout() -> Console:
     # FORCE_COLOR would put colours into a pipe, where nobody asked for them.
     return Console(file=sys.stdout, force_terminal=sys.stdout.isatty())

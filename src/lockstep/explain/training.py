@@ -62,23 +62,85 @@ def train(
         raise UsageError(f"steps must be at least 1, got {steps}.")
     x, y = checked(x, "x"), checked(y, "y")
     skeleton = copy.deepcopy(model)
-    with torch.inference_mode(False), torch.enable_grad(), seeded(seed):
-        opt = optimizer_for(optimizer, model)
-        batches = batches_of(x, y, batch_size, shuffle, seed)
+    run = Training(
+        model,
+        x,
+        y,
+        loss=loss,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+    )
+    with run.going_on():
         record = Record(model, steps, record_every)
-        xb, yb = next(batches)
-        evaluate(loss, call(model, xb), yb)  # an x, y or loss that does not fit is refused in words
         for step in bar(range(steps), progress):
-            opt.zero_grad(set_to_none=True)
-            J = objective(loss, model, xb, yb)
+            J = run.objective()
             record.write(step, J)
-            J.backward()
-            opt.step()
-            xb, yb = next(batches)
+            run.update(J)
         with torch.no_grad():
-            J = objective(loss, model, xb, yb)
+            J = run.objective()
         record.write(steps, J)
-    return record.history(skeleton, x, opt)
+    return record.history(skeleton, x, run.opt)
+
+
+class Training:
+    """The loop of :func:`train` one update at a time, for whoever wants to stop and go on.
+
+    Everything happens inside ``with training.going_on():``, where gradients are on and noise is drawn from
+    the training's own random state. In whatever portions the updates are done, they are the same updates.
+
+    >>> from functools import partial
+    >>> from lockstep.explain.bundled import coffee, course_network
+    >>> net, (x, y) = course_network(), coffee()
+    >>> run = Training(net, x, y, loss=nn.functional.mse_loss, optimizer=partial(torch.optim.SGD, lr=1.0))
+    >>> for _ in range(2):
+    ...     with run.going_on():
+    ...         run.update(run.objective())
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Any,
+        y: Any,
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.loss = model, loss
+        with seeded(seed):
+            self.noise = torch.get_rng_state()
+        with self.going_on():
+            self.opt = optimizer_for(optimizer, model)
+            self.batches = batches_of(x, y, batch_size, shuffle, seed)
+            self.batch = next(self.batches)
+            # an x, y or loss that does not fit is refused in words
+            evaluate(loss, call(model, self.batch[0]), self.batch[1])
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Gradients on, the training's random state; the global one is put back after."""
+        with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self.noise)
+            try:
+                yield
+            finally:
+                self.noise = torch.get_rng_state()
+
+    def objective(self) -> Tensor:
+        """J of the batch at hand."""
+        self.opt.zero_grad(set_to_none=True)
+        return objective(self.loss, self.model, *self.batch)
+
+    def update(self, J: Tensor) -> None:
+        """One update of the weights; the next batch is at hand after it."""
+        J.backward()
+        self.opt.step()
+        self.batch = next(self.batches)
 
 
 def objective(loss: Loss, model: nn.Module, x: Any, y: Any) -> Tensor:

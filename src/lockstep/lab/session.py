@@ -1,0 +1,305 @@
+"""One tab on the server: its state, what is selected, and the loop that trains while it plays.
+
+The browser says when it has drawn a frame; the next is asked of the worker only then, so frames never
+queue up. What the page shows is told to a ``View``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from lockstep.errors import UsageError
+from lockstep.lab import network as nets
+from lockstep.lab.state import MOST_STEPS, State, read
+from lockstep.lab.worker import WorkerLost, Workers
+
+PACE = 1 / 45  # seconds from one frame to the next, at best
+PORTION = 0.02  # seconds of training in one request, so that other tabs get their turn
+MAP_PACE = 0.1  # seconds between two maps
+CHAIN_PACE = 0.3  # seconds between two looks at the chains while it trains
+ADDRESS_PACE = 1.0  # seconds between two notes of the step in the address
+AHEAD = 2  # frames under way to the browser
+UNSEEN = 2.0  # seconds after which a frame counts as lost
+
+
+class View(Protocol):
+    """What a session tells the page."""
+
+    def opened(self, state: State, structure: dict[str, Any]) -> None: ...
+    def framed(self, frame: dict[str, Any]) -> None: ...
+    def selected(self, selection: Selection) -> None: ...
+    def explained(self, why: dict[str, Any] | None) -> None: ...
+    def certified(self, badges: dict[str, Any]) -> None: ...
+    def said(self, message: str) -> None: ...
+    def addressed(self, state: State, *, new: bool) -> None: ...
+    def played(self, playing: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Up to two weights by name, units of one hidden layer (from 1), and a sample or all."""
+
+    weights: tuple[str, ...] = ()
+    level: int = 1
+    units: tuple[int, ...] = ()
+    sample: int | None = None
+
+
+@dataclass
+class Session:
+    """A tab. Every method that changes something waits for the one before it."""
+
+    tab: str
+    workers: Workers
+    view: View
+    state: State = field(default_factory=State)
+    selection: Selection = field(default_factory=Selection)
+    speed: float = 150.0  # updates a second; 0: as many as can be done
+
+    def __post_init__(self) -> None:
+        self.worker = self.workers.for_tab(self.tab)
+        self.structure: dict[str, Any] = {}
+        self.goal = 0  # the step to which it trains without being told to play
+        self.playing = False
+        self.turn = asyncio.Lock()
+        self.wake = asyncio.Event()
+        self.drawn = asyncio.Event()
+        self.under_way = 0
+        self.task = asyncio.create_task(self.loop())
+
+    # ---- what the learner does ----
+
+    async def open(self, state: State, selection: Selection | None = None, *, new: bool) -> None:
+        """Shows another state; ``new`` makes it an entry of the browser's history."""
+        await self.ready(state, selection or self.selection)
+        self.view.addressed(self.state, new=new)
+        self.wake.set()
+
+    async def change(self, **fields: Any) -> None:
+        """Other settings, from the same start."""
+        values = {**self.state.written(), **fields, "steps": 0}
+        with self.refusals():
+            if "weights" not in fields:
+                values.pop("weights", None)
+                bare = read(values)
+                kept = nets.carried(self.state, bare) if "seed" not in fields else None
+                values |= {"weights": list(kept)} if kept else {}
+            await self.open(read(values), new=True)
+
+    async def edit(self, what: str, **how: Any) -> None:
+        """A change of weights: it begins a new run from the weights of now."""
+        with self.refusals():
+            await self.pause()
+            values = await self.ask("edit", what=what, **how)
+            await self.open(read(values), new=True)
+
+    async def step(self, updates: int = 1) -> None:
+        """So many updates, then rest."""
+        await self.pause()
+        self.goal = min(self.state.steps + updates, MOST_STEPS)
+        self.wake.set()
+
+    async def play(self) -> None:
+        """Trains until paused."""
+        self.playing = True
+        self.view.played(True)
+        self.wake.set()
+
+    async def pause(self) -> None:
+        """Rests."""
+        self.rest()
+
+    def rest(self, goal: int = 0) -> None:
+        """Neither plays nor has anything to make up for, up to ``goal``."""
+        self.playing, self.goal = False, goal
+        self.view.played(False)
+
+    async def restart(self) -> None:
+        """Back to the same start."""
+        await self.pause()
+        await self.open(self.state.start, new=False)
+
+    async def select(self, selection: Selection) -> None:
+        """Other weights, units or another sample."""
+        self.selection = self.fitting(selection)
+        self.view.selected(self.selection)
+        await self.look()
+
+    async def close(self) -> None:
+        """The tab has gone: nothing of it stays."""
+        self.task.cancel()
+        self.worker.tabs.discard(self.tab)
+        if self.structure:
+            with contextlib.suppress(WorkerLost):
+                await self.worker.ask(self.tab, "close")
+
+    def frame_drawn(self) -> None:
+        """The browser has shown a frame."""
+        self.under_way = max(0, self.under_way - 1)
+        self.drawn.set()
+
+    # ---- how it goes ----
+
+    async def ready(self, state: State, selection: Selection) -> None:
+        """A fresh experiment; its state's updates are made up for by the loop."""
+        async with self.turn:
+            self.rest(goal=state.steps)
+            self.structure = await self.worker.ask(self.tab, "open", state=state.start.written())
+            self.state = state.start
+            self.selection = self.fitting(selection)
+            self.view.opened(state, self.structure)
+            self.view.selected(self.selection)
+            self.view.framed(await self.advanced(0, maps=True))
+        await self.look()
+
+    async def ask(self, call: str, **how: Any) -> Any:
+        """A request about the experiment; a lost one is opened again and brought to its step."""
+        try:
+            return await self.worker.ask(self.tab, call, **how)
+        except WorkerLost:
+            await self.worker.ask(self.tab, "open", state=self.state.start.written())
+            frame: dict[str, Any] = {"step": 0}
+            while frame["step"] < self.state.steps:
+                frame = await self.worker.ask(
+                    self.tab,
+                    "advance",
+                    updates=self.state.steps - frame["step"],
+                    seconds=PORTION,
+                    layer=self.layer,
+                    maps=False,
+                )
+            return await self.worker.ask(self.tab, call, **how)
+
+    async def advanced(self, updates: int, *, maps: bool) -> dict[str, Any]:
+        """The frame after some updates."""
+        frame: dict[str, Any] = await self.ask(
+            "advance", updates=updates, seconds=PORTION, layer=self.layer, maps=maps
+        )
+        self.state = replace(self.state, steps=frame["step"])
+        if "stopped" in frame:
+            self.rest()
+            self.view.said(frame["stopped"])
+        return frame
+
+    async def look(self) -> None:
+        """The chains and the badge of what is selected."""
+        with self.refusals():
+            if self.selection.weights:
+                self.view.explained(await self.chains())
+            else:
+                self.view.explained(None)
+            self.view.certified(
+                await self.ask(
+                    "badges",
+                    level=self.selection.level,
+                    units=list(self.selection.units),
+                    symbols=self.symbols,
+                )
+            )
+
+    async def chains(self) -> Any:
+        """What ``explain`` or ``compare`` says now."""
+        return await self.ask(
+            "why", weights=list(self.selection.weights), sample=self.selection.sample
+        )
+
+    async def loop(self) -> None:
+        """Trains while it plays or has not reached its goal, frame by frame."""
+        while True:
+            self.wake.clear()
+            if not (self.playing or self.state.steps < self.goal):
+                await self.wake.wait()
+            with self.refusals():
+                await self.run()
+
+    async def run(self) -> None:
+        """From play to rest."""
+        last = {"map": 0.0, "chain": time.monotonic(), "address": time.monotonic()}
+        before, due = time.monotonic(), 0.0
+        while self.playing or self.state.steps < self.goal:
+            now = time.monotonic()
+            catching_up = not self.playing
+            due = self.goal - self.state.steps if catching_up else due + (now - before) * self.speed
+            before = now
+            updates = MOST_STEPS if self.playing and not self.speed else int(due)
+            if updates:
+                maps = now - last["map"] > MAP_PACE
+                async with self.turn:
+                    if not (self.playing or self.state.steps < self.goal):
+                        break
+                    reached = self.state.steps
+                    frame = await self.advanced(updates, maps=maps)
+                    self.under_way += 1
+                    self.view.framed(frame)
+                due = min(max(0.0, due - (self.state.steps - reached)), self.speed * PACE)
+                if maps:
+                    last["map"] = now
+            await self.notes(last, now)
+            await self.room()
+            await asyncio.sleep(max(0.0, PACE - (time.monotonic() - now)))
+        async with self.turn:
+            self.view.framed(await self.advanced(0, maps=True))
+        self.view.addressed(self.state, new=False)
+        await self.look()
+
+    async def notes(self, last: dict[str, float], now: float) -> None:
+        """Every now and then: the chains at the weights of now, and the step in the address."""
+        if self.selection.weights and now - last["chain"] > CHAIN_PACE:
+            last["chain"] = now
+            self.view.explained(await self.chains())
+        if now - last["address"] > ADDRESS_PACE:
+            last["address"] = now
+            self.view.addressed(self.state, new=False)
+
+    async def room(self) -> None:
+        """Waits until the browser has drawn enough of what is under way."""
+        while self.under_way >= AHEAD:
+            self.drawn.clear()
+            try:
+                await asyncio.wait_for(self.drawn.wait(), UNSEEN)
+            except asyncio.TimeoutError:
+                self.under_way = 0
+
+    @contextlib.contextmanager
+    def refusals(self) -> Any:
+        """What the library refuses is said on the page."""
+        try:
+            yield
+        except (UsageError, WorkerLost) as error:
+            self.rest()
+            self.view.said(str(error))
+
+    # ---- names ----
+
+    @property
+    def layer(self) -> str:
+        """Path of the layer whose distances are shown."""
+        return nets.layers(self.state)[self.selection.level - 1]
+
+    @property
+    def symbols(self) -> dict[str, str]:
+        """PyTorch's name of an entry → the page's."""
+        return {e["path"]: e["name"] for e in self.entries}
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """Weights and biases."""
+        return [*self.structure["weights"], *self.structure["biases"]]
+
+    def fitting(self, wanted: Selection) -> Selection:
+        """What of a selection exists in this network; the first two units where none do."""
+        known = {e["name"] for e in self.entries}
+        level = wanted.level if 1 <= wanted.level <= len(self.state.hidden) else 1
+        width = self.state.hidden[level - 1]
+        units = tuple(dict.fromkeys(u for u in wanted.units if 0 <= u < width))
+        if not units and width > 1:
+            units = (0, 1)
+        sample = wanted.sample
+        if sample is not None and not 0 <= sample < self.state.samples:
+            sample = None
+        weights = tuple(dict.fromkeys(w for w in wanted.weights if w in known))[:2]
+        return Selection(weights, level, units, sample)

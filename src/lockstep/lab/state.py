@@ -1,0 +1,136 @@
+"""Everything that decides what the page shows, as one frozen value, and how it is checked.
+
+The address holds it, so a link reproduces a run: a start, the settings, and how many updates were done.
+Changing a setting begins again at the same start; changing a weight makes the changed weights the start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from lockstep.errors import UsageError
+
+MOST_STEPS = 50_000
+
+
+@dataclass(frozen=True)
+class State:
+    """The lab's state. Field by field it is described, with its bounds, in ``schema.json``.
+
+    >>> State().sizes
+    (2, 2, 1)
+    """
+
+    hidden: tuple[int, ...] = (2,)
+    activation: str = "sigmoid"
+    bias: bool = True
+    dropout: float = 0.0
+    loss: str = "bce"
+    optimizer: str = "adam"
+    lr: float = 0.05
+    batch: int = 0
+    data: str = "coffee"
+    samples: int = 200
+    noise: float = 0.0
+    data_seed: int = 0
+    seed: int = 1
+    weights: tuple[float, ...] | None = None
+    regressions: int = 0
+    lesson: str = ""
+    steps: int = 0
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Features, units of each hidden layer, outputs."""
+        return (2, *self.hidden, 1)
+
+    @property
+    def entries(self) -> int:
+        """How many weights and biases the network has."""
+        pairs = zip(self.sizes, self.sizes[1:], strict=False)
+        return sum((before + self.bias) * units for before, units in pairs)
+
+    @property
+    def start(self) -> State:
+        """The same before any update."""
+        return dataclasses.replace(self, steps=0)
+
+    def written(self) -> dict[str, Any]:
+        """What differs from the default, as JSON values."""
+        plain = json.loads(json.dumps(dataclasses.asdict(self)))
+        default = json.loads(json.dumps(dataclasses.asdict(State())))
+        return {name: value for name, value in plain.items() if value != default[name]}
+
+
+def read(values: Any) -> State:
+    """A state from JSON values; what is not said is as by default.
+
+    Raises :class:`~lockstep.errors.UsageError` that lists everything wrong, not only the first.
+
+    >>> read({"hidden": [3], "activation": "tanh"}).sizes
+    (2, 3, 1)
+    """
+    problems = list(form_problems(values))
+    if not problems:
+        state = State(**{name: frozen(value) for name, value in values.items()})
+        problems = list(fit_problems(state))
+    if problems:
+        raise UsageError("this is no state of the lab: " + "; ".join(problems))
+    return state
+
+
+@cache
+def validator() -> Any:
+    """Of ``schema.json``; Python's true is no number, and NaN lies in no range."""
+    schema = json.loads(files("lockstep.lab").joinpath("schema.json").read_text("utf-8"))
+    return Draft202012Validator(schema)
+
+
+def form_problems(values: Any) -> list[str]:
+    """What the schema says, one line a problem, at most eight."""
+    errors = sorted(validator().iter_errors(values), key=lambda e: [str(p) for p in e.path])
+    lines = [f"{'.'.join(map(str, e.path)) or 'the whole'}: {brief(e.message)}" for e in errors]
+    lines += [f"{path}: {value} is not finite" for path, value in unbounded(values)]
+    return lines[:8] + ([f"and {len(lines) - 8} more"] if len(lines) > 8 else [])
+
+
+def fit_problems(state: State) -> list[str]:
+    """What one field demands of another."""
+    problems = []
+    if state.weights is not None and len(state.weights) != state.entries:
+        problems.append(
+            f"weights: {len(state.weights)} given, but a {'-'.join(map(str, state.sizes))} network "
+            f"{'with' if state.bias else 'without'} biases has {state.entries}"
+        )
+    if state.batch > state.samples:
+        problems.append(f"batch: {state.batch} is more than the {state.samples} samples")
+    return problems
+
+
+def unbounded(values: Any, path: str = "") -> list[tuple[str, float]]:
+    """NaN and infinities, which compare as inside any range or outside none."""
+    if isinstance(values, float) and not math.isfinite(values):
+        return [(path or "the whole", values)]
+    if isinstance(values, dict):
+        return [bad for name, value in values.items() for bad in unbounded(value, str(name)[:40])]
+    if isinstance(values, list):
+        return [bad for n, value in enumerate(values) for bad in unbounded(value, f"{path}.{n}")]
+    return []
+
+
+def frozen(value: Any) -> Any:
+    """A JSON list as a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def brief(message: str, most: int = 120) -> str:
+    """A message that may quote what was given, cut."""
+    return message if len(message) <= most else message[: most - 1] + "…"
