@@ -160,13 +160,17 @@ def all_problems(files: list[Path], check: Callable[[ast.AST], Problems]) -> lis
     ]
 
 
+IMPORTED_AS = {"scikit_learn": "sklearn"}  # distributions that are not called like their module
+
+
 def declared_modules() -> tuple[set[str], set[str]]:
     """Distribution names at run time (extras included), and for development as well."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
 
     def names(rows: list[str]) -> set[str]:
-        return {re.split(r"[^\w-]", row)[0].replace("-", "_") for row in rows}
+        found = {re.split(r"[^\w-]", row)[0].replace("-", "_") for row in rows}
+        return {IMPORTED_AS.get(name, name) for name in found}
 
     tools = names(extras["test"]) | names(extras["dev"])
     run = names(project["dependencies"]).union(

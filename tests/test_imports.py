@@ -38,7 +38,7 @@ RANK = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 # The edge: reads these only, and nobody imports it before it is used. Of `symbolic` it makes what a
 # framework brings along: a Subject, and the Places of its units.
 INTEGRATIONS_MAY_IMPORT = {"suggest", "errors", "types", "symbolic", "pipeline", "targets"}
-INTEGRATIONS_MAY_IMPORT |= {"integrations"}
+INTEGRATIONS_MAY_IMPORT |= {"integrations", "watch"}
 
 # The certificate's checker must reach its verdict without the code it checks: not through an import
 # of its own package either, and of `partition` not even inside a function.

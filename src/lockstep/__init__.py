@@ -12,6 +12,7 @@ from .lab import lab
 from .pipeline import audit
 from .treat import Plan, Receipt, merge
 from .types import Audit, Finding, Frozen, Group, Layer, Reason
+from .watch import Watch, watch
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "Receipt",
     "UndecidedError",
     "UsageError",
+    "Watch",
     "__version__",
     "audit",
     "check",
@@ -41,4 +43,5 @@ __all__ = [
     "merge",
     "tie",
     "train",
+    "watch",
 ]

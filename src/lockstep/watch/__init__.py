@@ -1,0 +1,34 @@
+"""Stage 5. In: a model in training. Out: rows, one a step and layer, of what its units do; events."""
+
+from lockstep.watch.activity import (
+    cloning_r2,
+    dead,
+    dormancy_scores,
+    dormant,
+    duplicates,
+    effective_rank,
+    saturated,
+    spread,
+)
+from lockstep.watch.sinks import Parquet, TensorBoard
+from lockstep.watch.ties import Event
+from lockstep.watch.watching import Watch, watch
+from lockstep.watch.weights import Near, near
+
+__all__ = [
+    "Event",
+    "Near",
+    "Parquet",
+    "TensorBoard",
+    "Watch",
+    "cloning_r2",
+    "dead",
+    "dormancy_scores",
+    "dormant",
+    "duplicates",
+    "effective_rank",
+    "near",
+    "saturated",
+    "spread",
+    "watch",
+]

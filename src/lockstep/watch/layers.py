@@ -1,0 +1,146 @@
+"""The layers that are watched, under the names that an audit uses, and each unit's row of weights.
+
+Names come from the same :class:`~lockstep.symbolic.places.Place` table, so that they cannot drift apart; the heads
+of ``nn.MultiheadAttention``, which an audit sees from the ops, are added here as ``attn[heads]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lockstep.errors import UsageError
+from lockstep.symbolic.places import Place
+from lockstep.symbolic.subject import Subject, subject_of
+
+ELEMENTWISE = "its parameters are gains and biases: equal gains do not make equal units"
+GROUPED = "its units read different channels (groups > 1): equal weights do not make equal units"
+ALONE = "it has one unit"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One layer: its ``place``, and why its weights do not tell units apart (empty if they do)."""
+
+    place: Place
+    weightless: str = ""
+
+    @property
+    def name(self) -> str:
+        """As in ``Audit.layers``."""
+        return self.place.name
+
+
+def watched_layers(
+    model: Any, only: tuple[str, ...] | None = None
+) -> tuple[Subject, list[Watched]]:
+    """The subject and its layers; ``only`` keeps those of these names."""
+    if not isinstance(model, (nn.Module, Subject)) and not hasattr(model, "stateless_call"):
+        raise UsageError(
+            f"watch() wants the model, a torch.nn.Module or a Keras model on the torch backend, got "
+            f"{type(model).__name__}."
+        )
+    subject = subject_of(model)
+    layers = []
+    for place in subject.places:
+        layers.append(Watched(place, _weightless(place, subject)))
+        if place.source == "projection" and place.part == "v":
+            layers += _heads(place, subject)
+    if not layers:
+        raise UsageError(
+            f"{type(subject.model).__name__} has no parameters: there is nothing to watch."
+        )
+    if only is None:
+        return subject, layers
+    unknown = sorted(set(only) - {layer.name for layer in layers})
+    if unknown:
+        raise UsageError(
+            f"there is no layer {', '.join(map(repr, unknown))}. Layers: "
+            f"{', '.join(layer.name for layer in layers)}."
+        )
+    return subject, [layer for layer in layers if layer.name in only]
+
+
+def _heads(value: Place, subject: Subject) -> list[Watched]:
+    module = subject.modules[value.module]
+    if not isinstance(module, nn.MultiheadAttention) or module.num_heads < 2:
+        return []
+    name = f"{value.module}[heads]"
+    return [Watched(Place(name, value.module, module.num_heads, "heads"))]
+
+
+def _weightless(place: Place, subject: Subject) -> str:
+    if place.width < 2:
+        return ALONE
+    if getattr(subject.modules.get(place.module), "groups", 1) not in (1, None):
+        return GROUPED
+    shapes = [subject.parameters[name].dim() for name, _ in place.slices]
+    return "" if any(dim > place.span for dim in shapes) else ELEMENTWISE
+
+
+def rows(layer: Watched, subject: Subject, tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """(U, K): each unit's slices of ``tensors`` in a row; None if one of them is missing."""
+    place = layer.place
+    if place.source == "heads":
+        return _head_rows(place, subject, tensors)
+    if any(name not in tensors for name, _ in place.slices):
+        return None
+    if place.source == "projection":
+        first, last = place.rows
+        parts = [tensors[place.slices[0][0]][first:last]]
+        for name, _ in place.slices[1:]:
+            offset = "qkv".index(place.part) * place.width
+            parts.append(tensors[name][offset : offset + place.width, None])
+        return torch.cat(parts, 1)
+    parts = [_block(tensors[name], axis, place) for name, axis in place.slices]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def _block(t: Tensor, axis: int, place: Place) -> Tensor:
+    """A parameter's slices (U, k). Gates of a recurrent layer are stacked blocks of ``width`` rows."""
+    if place.span > 1:
+        t = t.flatten(axis, min(axis + place.span, t.dim()) - 1)
+    if axis:
+        t = t.movedim(axis, 0)
+    if t.shape[0] == place.width:
+        return t.reshape(place.width, -1)
+    stacked = t.reshape(t.shape[0] // place.width, place.width, -1)
+    return stacked.permute(1, 0, 2).reshape(place.width, prod(t.shape) // place.width)
+
+
+def _head_rows(place: Place, subject: Subject, tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """A head's rows of the three projections, with their biases."""
+    prefix = f"{place.module}." if place.module else ""
+    names = [f"{prefix}in_proj_weight"]
+    if names[0] not in tensors:
+        names = [f"{prefix}{letter}_proj_weight" for letter in "qkv"]
+    names += [f"{prefix}in_proj_bias"] if f"{prefix}in_proj_bias" in subject.parameters else []
+    if any(name not in tensors for name in names):
+        return None
+    parts = []
+    for name in names:
+        t = tensors[name]
+        size = len(t) // place.width if "in_proj" not in name else len(t) // (3 * place.width)
+        blocks = t.reshape(-1, place.width, size * prod(t.shape[1:]))
+        parts += list(blocks)
+    return torch.cat(parts, 1)
+
+
+def vectors(layer: Watched, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """The layer's one-dimensional parameters: biases and gains, of projections their rows only."""
+    place = layer.place
+    out = []
+    for name, _ in place.slices:
+        t = tensors.get(name)
+        if t is None or t.dim() != 1:
+            continue
+        if place.source == "projection":
+            offset = "qkv".index(place.part) * place.width
+            t = t[offset : offset + place.width]
+        out.append(t)
+    return out

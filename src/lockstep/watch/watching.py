@@ -1,0 +1,637 @@
+"""``watch``: what the units of a model do while it trains, from inside any training loop.
+
+A row at step ``s`` tells of the weights after ``s`` updates and of the pass that computes the next one: weights are
+read when that update begins, activations come from the first pass before it, gradients from what the update used.
+Between two rows nothing is hooked but the optimizers' steps.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lockstep.errors import UsageError
+from lockstep.types import Audit
+from lockstep.watch import rows as row_
+from lockstep.watch import weights
+from lockstep.watch.activity import TAU
+from lockstep.watch.capture import Capture, Seen, compiled, withheld
+from lockstep.watch.counting import Counter
+from lockstep.watch.layers import Watched, rows, vectors, watched_layers
+from lockstep.watch.rows import Row
+from lockstep.watch.sinks import Parquet, write
+from lockstep.watch.ties import NOISE, Event, Ties
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import RenderableType
+
+FORMAT = 1
+Groups = Mapping[str, Sequence[Sequence[int]]]
+
+
+def watch(
+    model: Any,
+    every: int = 100,
+    *,
+    sinks: Any = (),
+    layers: Sequence[str] | None = None,
+    groups: Audit | Groups | None = None,
+    probe: Any = None,
+    activations: bool = True,
+    tau: float = TAU,
+    tolerance: float = weights.TOLERANCE,
+    samples: int = 512,
+    pairs: int = weights.PAIRS,
+    scaler: Any = None,
+) -> Watch:
+    """Watches the units of ``model`` during training: ``with watch(model, every=100) as w:`` around any loop.
+
+    Every ``every`` updates, each layer gets a row (``w.rows``; columns in ``lockstep.watch.rows.COLUMNS``): how many
+    units are distinct, the nearest pair, gradient twins, and from the activations of that training pass dormant,
+    dead, duplicate and saturated units, effective rank, cloning R². Updates are the steps of the optimizers of the
+    model's parameters (what ``GradScaler`` skips does not count); in a loop without optimizer call ``w.step()``
+    after each update. ``w.events`` say when tied units come apart, and whether by rounding.
+
+    ``sinks``: callables ``sink(values, step=step)`` (``wandb.log``, ``mlflow.log_metrics``), ``Parquet(path)``,
+    ``TensorBoard(folder)`` of :mod:`lockstep.watch`; one that fails is warned about and training goes on.
+    ``layers`` names the layers to watch (all). ``groups`` are the units whose equality is followed: an
+    :class:`Audit`, or layer → tuples of units; by default those that start equal. ``probe``: inputs to take the
+    activations from, in evaluation mode, instead of the training pass. ``tau``: of dormancy; ``tolerance``:
+    relative distance within which units count as one; ``samples`` (positions) a layer at most; ``pairs``: widest
+    layer whose pairs are compared; ``scaler``: the ``GradScaler``, where the loss is scaled.
+
+    >>> net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
+    >>> for p in net.parameters():
+    ...     _ = nn.init.constant_(p, 0.5)
+    >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> with watch(net, every=5) as w:
+    ...     for _ in range(10):
+    ...         optimizer.zero_grad()
+    ...         (net(torch.ones(4, 2)) ** 2).mean().backward()
+    ...         optimizer.step()
+    >>> [(row["step"], row["distinct"]) for row in w["0"]]
+    [(0, 1), (5, 1), (10, 1)]
+
+    Raises :class:`~lockstep.errors.UsageError` for what cannot be watched.
+    """
+    return Watch(
+        model,
+        every,
+        sinks=sinks,
+        layers=layers,
+        groups=groups,
+        probe=probe,
+        activations=activations,
+        tau=tau,
+        tolerance=tolerance,
+        samples=samples,
+        pairs=pairs,
+        scaler=scaler,
+    )
+
+
+class Watch:
+    """A watch on a model's training; made by :func:`watch`, used as a context manager.
+
+    ``rows`` is the table, one dict a step and layer; ``w["0"]`` are the rows of one layer; ``events`` what happened
+    once; ``failures`` what could not be delivered to a sink. ``updates`` counts the updates so far.
+    """
+
+    def __init__(self, model: Any, every: Any = 100, **settings: Any) -> None:
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise UsageError(f"every must be a whole number of updates, at least 1, got {every!r}.")
+        self.model, self.every = model, every
+        self._set = settings
+        given = settings["sinks"]
+        self.sinks: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
+        _refuse_sinks(self.sinks)
+        only = None if settings["layers"] is None else tuple(settings["layers"])
+        self._subject, self._layers = watched_layers(model, only)
+        self._tensors = dict(self._subject.parameters)
+        self._ties: dict[str, Ties] | None = None
+        self._groups = self._given_groups(settings["groups"])
+        self.rows: list[Row] = []
+        self.events: list[Event] = []
+        self.failures: list[str] = []
+        self.updates = 0
+        self._counter: Counter | None = None
+        self._capture = Capture(self._layers, self._subject, settings["samples"])
+        self._inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self._outer: list[Any] = []
+        self._open: dict[str, Row] | None = None  # the rows of the present step, once begun
+        self._rows_of: dict[str, tuple[Tensor, weights.Labels]] = {}
+        self._start: dict[str, list[Tensor]] = {}
+        self._quiet: dict[str, list[Tensor]] = {}
+        self._tied_at = 0
+        self._closed_sinks = False
+
+    # -- the context ---------------------------------------------------------------------------------
+
+    def __enter__(self) -> Watch:
+        if self._counter is not None:
+            raise UsageError("this watch is running already: one `with` at a time.")
+        self._counter = Counter(self, "before_update", "after_update", self._tensors.values())
+        self._closed_sinks = False
+        self._begin()
+        self._read_weights()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        counter, self._counter = self._counter, None
+        try:
+            if counter is not None:
+                counter.close()
+        finally:
+            self._unhook()
+        if counter is None:
+            return
+        with self._guarded("the last row"):
+            if self._open is None and not self._measured(self.updates):
+                self._open = {}
+            self._read_weights_if_open(again=False)
+            if self._open is not None:
+                self._complete(last=True)
+        self._close_sinks()
+
+    def step(self) -> None:
+        """One update has been made. Needed in loops without a ``torch.optim.Optimizer``; harmless in others."""
+        if self._counter is None:
+            raise UsageError("w.step() counts inside `with watch(...) as w:` only.")
+        if not self._counter.settle():
+            self.after_update(None)
+            self._read_weights_if_open()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything measured so far and the count of updates, as plain numbers and text (JSON will do)."""
+        return {
+            "format": FORMAT,
+            "updates": self.updates,
+            "rows": [dict(row) for row in self.rows],
+            "events": [event.as_dict() for event in self.events],
+            "groups": {name: [list(c) for c in classes] for name, classes in self._groups.items()}
+            if self._groups is not None
+            else None,
+            "separated": sorted(
+                [event.layer, list(event.units)]
+                for event in self.events
+                if event.kind == "separated"
+            ),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another watch of this model stopped; what that one measured comes first in ``rows``."""
+        if state.get("format") != FORMAT:
+            raise UsageError(
+                f"this is not the state of a watch of format {FORMAT}: pass what w.state_dict() returned."
+            )
+        known = {layer.name for layer in self._layers}
+        strange = sorted({row["layer"] for row in state["rows"]} - known)
+        if strange:
+            raise UsageError(
+                f"the state is of another model: it has rows of {', '.join(strange)}, this one has layers "
+                f"{', '.join(sorted(known))}."
+            )
+        self.updates = int(state["updates"])
+        self.rows = [dict(row) for row in state["rows"]]
+        self.events = [Event.from_dict(event) for event in state["events"]]
+        if state["groups"] is not None:
+            self._groups = {n: tuple(map(tuple, c)) for n, c in state["groups"].items()}
+            gone = {(layer, tuple(units)) for layer, units in state["separated"]}
+            self._ties = self._follow(gone)
+        if self._counter is not None:
+            self._unhook()
+            self._open = None
+            self._begin()
+
+    # -- reading it ------------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the watched layers, as an audit has them."""
+        return tuple(layer.name for layer in self._layers)
+
+    def __getitem__(self, layer: str) -> list[Row]:
+        """The rows of one layer, in order of steps."""
+        if layer not in self.layers:
+            raise UsageError(f"there is no layer {layer!r}. Layers: {', '.join(self.layers)}.")
+        return [row for row in self.rows if row["layer"] == layer]
+
+    def column(self, layer: str, metric: str) -> dict[int, Any]:
+        """Step → value of one metric of one layer; steps at which it was withheld are left out."""
+        if metric not in row_.COLUMNS:
+            raise UsageError(f"there is no column {metric!r}. Columns: {', '.join(row_.COLUMNS)}.")
+        return {row["step"]: row[metric] for row in self[layer] if row[metric] is not None}
+
+    def parquet(self, path: str | Path) -> None:
+        """Save the rows as a Parquet file, the events in its metadata."""
+        from pathlib import Path
+
+        write(Path(path), self.rows, [event.as_dict() for event in self.events])
+
+    def html(self, path: str | Path | None = None) -> str:
+        """The run as one self-contained HTML page with plots; written to ``path`` if given."""
+        from lockstep.report.watched import page
+
+        text = page(self)
+        if path is not None:
+            from pathlib import Path
+
+            Path(path).write_text(text, "utf-8")
+        return text
+
+    def __rich__(self) -> RenderableType:
+        """The last row of every layer, and the events."""
+        from lockstep.report.watched import table
+
+        return table(self)
+
+    def __str__(self) -> str:
+        from lockstep.report.watched import plain
+
+        return plain(self)
+
+    # -- one step --------------------------------------------------------------------------------------
+
+    def before_update(self, optimizer: Any) -> None:
+        """Called as an optimizer is about to change the weights."""
+        with self._guarded("the weights"):
+            if self._open is not None:
+                self._read_weights()
+                self._repeat_compiled()
+            elif self._ties:
+                self._look_at_ties()
+
+    def after_update(self, optimizer: Any) -> None:
+        """Called when the weights have been changed: completes the rows of the step that this update ends."""
+        with self._guarded("a row"):
+            if self._open is not None:
+                self._read_weights_if_open(again=False)
+                self._repeat_compiled()
+                self._complete()
+        self._unhook()
+        self._open = None
+        self.updates += 1
+        if self.updates % self.every == 0:
+            with self._guarded("the hooks"):
+                self._begin()
+        if optimizer is None and self._ties and self._open is None:
+            self._look_at_ties()
+
+    def _begin(self) -> None:
+        """Rows are due: hook the pass that comes next."""
+        if self._measured(self.updates):
+            return
+        self._open = {}
+        self._inputs = None
+        if not self._set["activations"] or self._set["probe"] is not None:
+            return
+        if self._compiled():
+            enter = self.model.register_forward_pre_hook(self._keep_inputs, with_kwargs=True)
+            self._outer.append(enter)
+        else:
+            self._capture.install()
+
+    def _unhook(self) -> None:
+        self._capture.remove()
+        while self._outer:
+            self._outer.pop().remove()
+
+    def _measured(self, step: int) -> bool:
+        return bool(self.rows) and self.rows[-1]["step"] >= step
+
+    def _read_weights_if_open(self, again: bool = True) -> None:
+        if self._open is not None and (again or not self._open):
+            self._read_weights()
+
+    def _read_weights(self) -> None:
+        """The weights' half of the rows of this step."""
+        if self._open is None:
+            return
+        self._refresh()
+        self._open, self._rows_of = {}, {}
+        with torch.no_grad():
+            for layer in self._layers:
+                row = row_.empty(self.updates, layer.name, layer.place.width)
+                self._open[layer.name] = row
+                w = None if layer.weightless else rows(layer, self._subject, self._tensors)
+                if w is None:
+                    row_.withhold(row, "weights", layer.weightless or "they are not at hand")
+                    continue
+                labels = weights.same(w)
+                self._rows_of[layer.name] = (w, labels)
+                row_.of_weights(row, w, labels, self._set["tolerance"], self._set["pairs"])
+            self._baseline()
+            self._look_at_ties()
+        if self._set["probe"] is not None and self._set["activations"]:
+            self._run_probe()
+
+    def _complete(self, last: bool = False) -> None:
+        """The other half, and off to the sinks."""
+        assert self._open is not None
+        found, self._open = self._open, None
+        seen = self._capture.finish()
+        with torch.no_grad():
+            gradients = self._gradients()
+            for layer in self._layers:
+                row = found[layer.name]
+                if not last:
+                    self._of_gradients(layer, row, gradients)
+                self._of_activity(layer, row, seen.get(layer.name), last)
+        self._capture.seen = {}
+        self._rows_of = {}
+        self.rows += found.values()
+        self._deliver(list(found.values()))
+
+    def _of_gradients(self, layer: Watched, row: Row, gradients: Mapping[str, Tensor]) -> None:
+        if layer.name in self._rows_of:
+            w, labels = self._rows_of[layer.name]
+            row_.of_gradients(row, labels, w, rows(layer, self._subject, gradients))
+        self._drift(layer, row, gradients)
+
+    def _of_activity(self, layer: Watched, row: Row, seen: Seen | None, last: bool) -> None:
+        if seen is None:
+            why = withheld(layer, self._capture)
+            if not self._set["activations"]:
+                why = "activations=False"
+            elif last and layer.name not in self._capture.failed and why[:7] == "no pass":
+                why = "no pass followed the last update"
+            row_.withhold(row, "activations", why)
+            return
+        scaler = self._set["scaler"]
+        scale = float(scaler.get_scale()) if scaler is not None else None
+        groups = (self._groups or {}).get(layer.name, ())
+        row_.of_activity(row, seen, groups, self._set["tau"], scale)
+        if self._set["probe"] is not None:
+            row["withheld"] = row["withheld"].replace(
+                "no gradient of the activations reached it", "a probe has no loss"
+            )
+        self._unequal_bits(layer, row, seen)
+
+    # -- what it needs ----------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        """The parameters as they are now: a training loop may have put others in their place."""
+        model = self._subject.model
+        if not hasattr(model, "stateless_call"):
+            self._tensors = dict(model.named_parameters())
+            if self._counter is not None:
+                self._counter.know(self._tensors.values())
+
+    def _gradients(self) -> dict[str, Tensor]:
+        found = {name: p.grad for name, p in self._tensors.items() if p.grad is not None}
+        return {name: g.to_dense() if g.is_sparse else g for name, g in found.items()}
+
+    def _compiled(self) -> bool:
+        return self.model is not self._subject.model and compiled(self.model)
+
+    def _keep_inputs(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if self._inputs is None and torch.is_grad_enabled():
+            self._inputs = (args, kwargs)
+
+    def _repeat_compiled(self) -> None:
+        """A compiled model runs no hooks inside: repeat the pass with the eager module it was made of."""
+        if self._inputs is None or self._capture.seen:
+            return
+        (args, kwargs), self._inputs = self._inputs, None
+        self._eagerly(lambda: self._subject.model(*args, **kwargs))
+
+    def _run_probe(self) -> None:
+        model = self._subject.model
+        inputs = self._set["probe"]
+        if hasattr(model, "stateless_call"):
+            from lockstep.integrations.keras import keras_subject
+
+            subject = keras_subject(model, training=False)
+            self._capture.subject = subject
+            self._eagerly(lambda: subject.call(subject.prepare(inputs)))
+        else:
+            self._eagerly(lambda: self._subject.call(inputs), evaluate=True)
+
+    def _eagerly(self, run: Callable[[], Any], evaluate: bool = False) -> None:
+        """One more pass, seen by the hooks; buffers, modes and random states as they were afterwards."""
+        subject = self._capture.subject
+        devices = sorted({t.device.index or 0 for t in self._tensors.values() if t.is_cuda})
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            subject.bind({name: b.clone() for name, b in subject.buffers.items()}),
+        ):
+            if evaluate:
+                subject.model.eval()
+            self._capture.install()
+            try:
+                run()
+            finally:
+                self._capture.remove()
+        for one in self._capture.seen.values():
+            one.gradient = None
+
+    # -- ties, bits and drift ----------------------------------------------------------------------------
+
+    def _given_groups(self, groups: Audit | Groups | None) -> dict[str, Any] | None:
+        if groups is None:
+            return None
+        if isinstance(groups, Audit):
+            found: dict[str, Any] = {name: layer.classes for name, layer in groups.layers.items()}
+            self._certified = not groups.assumptions.noise
+        else:
+            found, self._certified = dict(groups), False
+        widths = {layer.name: layer.place.width for layer in self._layers}
+        if not isinstance(groups, Audit):
+            unknown = sorted(set(found) - set(widths))
+            wrong = [
+                f"{name} has units 0 to {widths[name] - 1}, not {unit}"
+                for name, classes in found.items()
+                if name in widths
+                for units in classes
+                for unit in units
+                if not 0 <= unit < widths[name]
+            ]
+            problems = [f"there is no layer {name!r}" for name in unknown] + wrong
+            if problems:
+                raise UsageError(f"groups do not fit the model: {'; '.join(problems[:5])}.")
+        return {
+            name: tuple(tuple(c) for c in classes if len(c) > 1)
+            for name, classes in found.items()
+            if name in widths
+        }
+
+    _certified = False
+
+    def _baseline(self) -> None:
+        """At the first look: which units are tied, and where elementwise entries stand."""
+        if self._groups is None:
+            self._groups = {
+                name: tuple(c for c in weights.classes(labels) if len(c) > 1)
+                for name, (_, labels) in self._rows_of.items()
+                if len(set(labels)) < len(labels)
+            }
+        if self._ties is None:
+            self._ties = self._follow(set())
+        if not self._start:
+            self._start = {
+                layer.name: [v.detach().clone() for v in vectors(layer, self._tensors)]
+                for layer in self._layers
+            }
+
+    def _follow(self, gone: set[tuple[str, tuple[int, ...]]]) -> dict[str, Ties]:
+        """What is to be followed: groups whose weights are bitwise equal now, and that have not come apart."""
+        found = {}
+        for name, classes in (self._groups or {}).items():
+            if name not in self._rows_of and self._rows_of:
+                continue
+            left = [c for c in classes if (name, tuple(c)) not in gone]
+            if name in self._rows_of:
+                w = self._rows_of[name][0]
+                left = [c for c in left if bool((w[list(c)] == w[c[0]]).all())]
+            if left:
+                found[name] = Ties(name, tuple(left), self._certified)
+        return found
+
+    def _look_at_ties(self) -> None:
+        """One comparison for each layer that has tied units; a closer look where they are equal no more."""
+        if not self._ties:
+            return
+        since, self._tied_at = self._tied_at, self.updates
+        by_name = {layer.name: layer for layer in self._layers}
+        for name, ties in list(self._ties.items()):
+            layer = by_name[name]
+            with torch.no_grad():
+                w = rows(layer, self._subject, self._tensors)
+                if w is None or (ties.together(w) and self._open is None):
+                    continue
+                gradients = self._gradients()
+                own = rows(layer, self._subject, gradients)
+                largest = self._largest(layer, gradients)
+                self.events += ties.separated(self.updates, since, w, own, largest)
+            if not ties.open:
+                del self._ties[name]
+
+    def _largest(self, layer: Watched, gradients: Mapping[str, Tensor]) -> float:
+        """The largest gradient in the layer's module."""
+        prefix = f"{layer.place.module}." if layer.place.module else ""
+        own = {name for name, _ in layer.place.slices}
+        near = [g for n, g in gradients.items() if n in own or n.rpartition(".")[0] + "." == prefix]
+        return max((float(g.abs().max()) for g in near if g.numel()), default=0.0)
+
+    def _unequal_bits(self, layer: Watched, row: Row, seen: Seen) -> None:
+        """Equal weights, unequal activations: the machine's matrix product rounds units differently."""
+        ties = (self._ties or {}).get(layer.name)
+        told = any(e.layer == layer.name and e.kind == "bits" for e in self.events)
+        if ties is None or told or not row["spread"]:
+            return
+        from lockstep.watch.activity import spread
+
+        h = seen.z
+        gap, size = spread(h, ties.open), float(h.abs().max())
+        unit = torch.finfo(h.dtype).eps
+        if 0 < gap <= NOISE * unit * size:
+            message = (
+                f"units with equal weights give activations that differ by {gap:.1e}: the kernels of this "
+                f"machine round them differently ({len(h)} samples, {row['width']} units)"
+            )
+            units = ties.open[0]
+            self.events.append(Event(self.updates, layer.name, "bits", units, "rounding", message))
+
+    def _drift(self, layer: Watched, row: Row, gradients: Mapping[str, Tensor]) -> None:
+        """Biases and gains whose gradients were rounding at every look, and how far they have moved."""
+        start = self._start.get(layer.name)
+        now = vectors(layer, self._tensors)
+        own = vectors(layer, gradients)
+        if (
+            not start
+            or len(own) != len(start)
+            or now[0].dtype not in (torch.float32, torch.float64)
+        ):
+            return
+        level = NOISE * torch.finfo(now[0].dtype).eps * self._largest(layer, gradients)
+        quiet = [(g.abs() <= level) & (g != 0) for g in own]
+        before = self._quiet.get(layer.name, quiet)
+        self._quiet[layer.name] = both = [a & b for a, b in zip(before, quiet, strict=True)]
+        moved = [
+            float((n - s).abs()[q].max())
+            for n, s, q in zip(now, start, both, strict=True)
+            if q.any()
+        ]
+        if not moved or level == 0:
+            return
+        row["drift"] = max(moved)
+        size = max(float(self._tensors[name].abs().max()) for name, _ in layer.place.slices)
+        told = any(e.layer == layer.name and e.kind == "drift" for e in self.events)
+        if row["drift"] > 1e-6 * size and not told:
+            units = tuple(both[-1].nonzero().flatten().tolist())
+            message = (
+                f"biases or gains have moved by {row['drift']:.1e}, although their gradients were never more than "
+                "rounding: the optimizer amplifies it (or decays them); the function need not care"
+            )
+            self.events.append(Event(self.updates, layer.name, "drift", units, "rounding", message))
+
+    # -- sinks ---------------------------------------------------------------------------------------------
+
+    def _deliver(self, new: list[Row]) -> None:
+        values = {name: v for row in new for name, v in row_.numbers(row).items()}
+        step = new[0]["step"] if new else self.updates
+        for sink in self.sinks:
+            with self._reported(sink, f"the rows of step {step}"):
+                if isinstance(sink, Parquet):
+                    sink.take(self.rows, [event.as_dict() for event in self.events])
+                else:
+                    sink(values, step=step)
+
+    def _close_sinks(self) -> None:
+        if self._closed_sinks:
+            return
+        self._closed_sinks = True
+        for sink in self.sinks:
+            if callable(getattr(sink, "close", None)):
+                with self._reported(sink, "everything, at the end,"):
+                    if isinstance(sink, Parquet):
+                        sink.take(self.rows, [event.as_dict() for event in self.events])
+                    sink.close()
+
+    @contextmanager
+    def _reported(self, sink: Any, what: str) -> Iterator[None]:
+        """A sink that fails is told of once, and asked again at the next row: training goes on."""
+        name = getattr(sink, "__name__", type(sink).__name__)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  whatever a logger does, the user's training is not its victim
+            message = f"{name} did not take {what} {type(error).__name__}: {error}"
+            first = not any(failure.startswith(f"{name} ") for failure in self.failures)
+            self.failures.append(message)
+            if first:
+                warnings.warn(
+                    f"lockstep.watch: {message}. Training goes on and nothing is lost: the rows are in w.rows, "
+                    "w.parquet(path) saves them, w.failures lists what was not delivered.",
+                    stacklevel=2,
+                )
+
+    @contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        """What goes wrong in here is told of and leaves the user's loop alone."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  a watch must not end a training
+            message = f"{what} could not be measured at step {self.updates}: {type(error).__name__}: {error}"
+            first = not self.failures
+            self.failures.append(message)
+            self._open = None
+            if first:
+                warnings.warn(f"lockstep.watch: {message}. Training goes on.", stacklevel=2)
+
+
+def _refuse_sinks(sinks: Sequence[Any]) -> None:
+    wrong = [s for s in sinks if not callable(s) and not isinstance(s, Parquet)]
+    if wrong:
+        raise UsageError(
+            f"a sink is a callable sink(values, step=step), Parquet(path) or TensorBoard(folder), got "
+            f"{', '.join(repr(s) for s in wrong)}. For a file: sinks=[Parquet({str(wrong[0])!r})]."
+        )
