@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from .errors import UsageError
+from .field.aside import beside
 from .partition import findings as find
 from .partition.modules import equal_now, parameters_by_module, side_by_side
 from .partition.reasons import Explainer
 from .partition.verdict import Verdict, locked_classes, verdict
-from .symbolic.aside import beside
-from .symbolic.digest import digest
+from .symbolic.digest import sealing
 from .symbolic.optimizer import Plan, plan_of
 from .symbolic.passes import Example, named_tensors
 from .symbolic.places import Place
@@ -59,7 +59,7 @@ def audit(
     start = time.perf_counter()
     with quarters(), beside() as aside:
         subject: Subject = subject_of(model)
-        sealed = digest(subject, aside)
+        sealed = sealing(subject, aside)
         inputs, targets = subject.prepare(_checked(inputs)), subject.prepare(targets)
         example = Example(inputs, targets, subject.criterion(loss), data)
         plan: Plan = plan_of(subject.parameters, optimizer, update)

@@ -100,7 +100,6 @@ def _against_model(question: Question, reasons: list[str]) -> Checked:
     # On use only: to read a certificate, or to refuse one for its form, needs no engine.
     from lockstep.certificate import float64, symbols
     from lockstep.field.arithmetic import Field, stable_key
-    from lockstep.symbolic.aside import Aside
     from lockstep.symbolic.digest import digest
     from lockstep.symbolic.optimizer import plan_of
     from lockstep.symbolic.passes import named_tensors
@@ -122,7 +121,7 @@ def _against_model(question: Question, reasons: list[str]) -> Checked:
             for name, t in named_tensors(prepared.inputs)
         )
         reasons += strange
-        sealed = digest(subject, Aside()).result()
+        sealed = digest(subject)
         reasons += identity.differences(prepared, subject, sealed, inputs)
         if strange:
             # Of a model that the claim does not speak of it says nothing true or false.

@@ -99,7 +99,7 @@ class Retraining:
     def _pass(
         self, course: Course, lane: int, step: int, point: Point
     ) -> tuple[Point, dict[str, Any]]:
-        from lockstep.symbolic.aside import Task
+        from lockstep.field.aside import Task
         from lockstep.symbolic.passes import run_pass
 
         one = run_pass(

@@ -13,10 +13,12 @@ order 31, so 1.0 and 2^-31 would be one residue. Modulo each prime here 2 has or
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
+
+from .aside import ALONE, Aside
 
 PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139)
 """The largest primes below 2^20 modulo which 2 is a primitive root."""
@@ -106,11 +108,13 @@ def stable_key(*parts: object) -> int:
 class Field:
     """Integers modulo the prime ``p``. Every method takes and gives tensors of signed representatives.
 
-    ``seed`` chooses the random functions, ``lane`` numbers the independent runs of one audit.
+    ``seed`` chooses the random functions, ``lane`` numbers the independent runs of one audit; large operands are
+    shared out over the threads of ``aside``.
     """
 
-    def __init__(self, p: int, seed: int = 0, lane: int = 0) -> None:
+    def __init__(self, p: int, seed: int = 0, lane: int = 0, aside: Aside = ALONE) -> None:
         self.p, self.half, self.seed, self.lane = p, (p - 1) // 2, seed, lane
+        self.aside = aside
         self._reciprocal = 1.0 / p
 
     def __repr__(self) -> str:
@@ -184,10 +188,17 @@ class Field:
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
         """``a @ b`` for 2-D or batched 3-D operands; inner sums longer than ``TERMS`` are split."""
         inner = a.shape[-1]
+        if inner <= TERMS and _thin(a, b) and b.stride(0) < b.stride(1):
+            rows, wide = b.t(), a.double().t().contiguous()
+            parts = self.aside.shares(lambda part: self.reduce(_by_rows(part, wide)), rows)
+            return torch.cat(parts).t().contiguous()
+        if inner <= TERMS and _thin(a, b):
+            sums = self.aside.shares(_by_slices, b, a.double().t())
+            return self.reduce(torch.stack(sums).sum(0) if len(sums) > 1 else sums[0])
         if inner <= TERMS:
-            return self.reduce(_gemm(a, b))
+            return self.reduce(torch.matmul(a.double(), b.double()))
         parts = [
-            self.reduce(_gemm(a[..., k : k + TERMS], b[..., k : k + TERMS, :]))
+            self.matmul(a[..., k : k + TERMS], b[..., k : k + TERMS, :])
             for k in range(0, inner, TERMS)
         ]
         return self.reduce(torch.stack(parts).sum(0, dtype=torch.float64))
@@ -217,11 +228,12 @@ class Field:
     def function(self, x: Tensor, key: int, *, parity: int = 0, zero: bool = False) -> Tensor:
         """An uninterpreted function: odd (``parity=1``), even (``-1``) or neither; ``zero``: f(0) = 0."""
         if x.numel() > CHUNK:
-            parts = [
-                self.function(part, key, parity=parity, zero=zero)
-                for part in x.reshape(-1).split(CHUNK)
-            ]
-            return torch.cat(parts).view(x.shape)
+
+            def piece(part: Tensor) -> Tensor:
+                one = partial(self.function, key=key, parity=parity, zero=zero)
+                return torch.cat([one(chunk) for chunk in part.split(CHUNK)])
+
+            return torch.cat(self.aside.shares(piece, x.reshape(-1))).view(x.shape)
         argument = x.long()
         y = self.draw(mix(argument.abs() if parity else argument, key ^ self.seed), 1)
         if parity == 1:
@@ -294,26 +306,24 @@ class Field:
         return r - self.p if r > self.half else r
 
 
-def _gemm(a: Tensor, b: Tensor) -> Tensor:
-    """float64 product of stored residues; a large matrix is widened a slice at a time, in the cache.
+def _thin(a: Tensor, b: Tensor) -> bool:
+    """Whether ``b`` is a large matrix and ``a`` a few rows: then ``b`` is widened a slice at a time, in the cache."""
+    return b.dim() == 2 and b.numel() > 4 * CHUNK and a.shape[0] <= 256
 
-    Slices run along the rows of ``b`` or along its columns, whichever lie together in memory.
-    """
-    if b.dim() != 2 or b.numel() <= 4 * CHUNK or a.shape[0] > 256:
-        return torch.matmul(a.double(), b.double())
-    if b.stride(0) < b.stride(1):
-        return _gemm_by_columns(b.t(), a.double().t().contiguous()).t().contiguous()
-    wide, step = a.double(), max(1, 2 * CHUNK // b.shape[1])
+
+def _by_slices(b: Tensor, columns: Tensor) -> Tensor:
+    """``columns.t() @ b`` in float64, for a matrix whose rows lie together in memory."""
+    step = max(1, 2 * CHUNK // b.shape[1])
     slices = torch.empty((step, b.shape[1]), dtype=torch.float64)
-    out = torch.zeros((a.shape[0], b.shape[1]), dtype=torch.float64)
+    out = torch.zeros((columns.shape[1], b.shape[1]), dtype=torch.float64)
     for r in range(0, b.shape[0], step):
         part = b[r : r + step]
-        out.addmm_(wide[:, r : r + step], slices[: part.shape[0]].copy_(part))
+        out.addmm_(columns[r : r + step].t(), slices[: part.shape[0]].copy_(part))
     return out
 
 
-def _gemm_by_columns(rows: Tensor, wide: Tensor) -> Tensor:
-    """``rows @ wide``: the transpose of a product with a matrix whose columns lie together."""
+def _by_rows(rows: Tensor, wide: Tensor) -> Tensor:
+    """``rows @ wide`` in float64: the transpose of a product with a matrix whose columns lie together."""
     step = max(1, 2 * CHUNK // rows.shape[1])
     slices = torch.empty((step, rows.shape[1]), dtype=torch.float64)
     out = torch.empty((rows.shape[0], wide.shape[1]), dtype=torch.float64)

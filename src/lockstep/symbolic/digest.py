@@ -8,11 +8,16 @@ from functools import partial
 
 from torch import Tensor
 
-from .aside import Aside, Task
+from ..field.aside import ALONE, Aside, Task
 from .subject import Subject
 
 
-def digest(subject: Subject, aside: Aside) -> Task[str]:
+def digest(subject: Subject) -> str:
+    """What :func:`sealing` gives."""
+    return sealing(subject, ALONE).result()
+
+
+def sealing(subject: Subject, aside: Aside) -> Task[str]:
     """SHA-256 over the SHA-256 of each parameter and buffer: name, dtype, shape, whether it trains, bytes.
 
     One digest a tensor, so that threads can share the work; Python lets go of its lock while hashing.

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..errors import LockstepError, UndecidedError, UsageError
 from ..field.arithmetic import STORE, Field, stable_key
+from ..field.aside import Task
 from ..field.dispatch import engine, paused, read_mask
 from ..field.residue import Promised, Residue, known, promised, symbolic
-from .aside import Task
 from .gradients import Gradient
 from .places import Place
 from .recorder import Recorder

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import UndecidedError
 from ..field.arithmetic import PRIMES, Field, draw_primes, stable_key
-from .aside import Aside, Task
+from ..field.aside import Aside, Task
 from .colours import Pattern, Step, initial
 from .gradients import Gradient, Rest, indices, whole
 from .optimizer import Plan
@@ -82,7 +82,7 @@ class Training:
         digest: Callable[[], str] = lambda: "",
     ) -> None:
         self._subject, self._example, self._places, self._plan = subject, example, places, plan
-        self._fields = [Field(PRIMES[0], seed=stable_key("lane", seed, 0) & 0x7FFFFFFF)]
+        self._fields = [Field(PRIMES[0], stable_key("lane", seed, 0) & 0x7FFFFFFF, 0, aside)]
         self._more = lanes - 1, seed, digest
         self._quiet_noise, self._progress, self._aside = quiet_noise, progress, aside
         self._moving = frozenset(plan.keys)
@@ -132,7 +132,7 @@ class Training:
         count, seed, digest = self._more
         primes = draw_primes(stable_key("primes", seed, digest()), count)
         self._fields += [
-            Field(p, seed=stable_key("lane", seed, n) & 0x7FFFFFFF, lane=n)
+            Field(p, stable_key("lane", seed, n) & 0x7FFFFFFF, n, self._aside)
             for n, p in enumerate(primes, 1)
         ]
 

@@ -34,7 +34,11 @@ def convolution(
     per_channel = prod(w.shape[2:])
     channels = w.shape[0] // groups if transposed else w.shape[1]
     if channels * per_channel <= TERMS:
-        out = f.reduce(_conv(x.double(), w.double(), None, *geometry))
+        wide = w.double()
+        parts = f.aside.shares(
+            lambda part: f.reduce(_conv(part.double(), wide, None, *geometry)), x
+        )
+        out = torch.cat(parts)
     else:
         out = _split_channels(f, x, w, geometry, max(1, TERMS // per_channel))
     return out if bias is None else f.add(out, bias.view(-1, *[1] * (x.dim() - 2)))
@@ -133,6 +137,14 @@ def _weight_gradient_by_rows(
 def _backward(
     f: Field, grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...], which: int
 ) -> Tensor:
-    mask = [which == 0, which == 1, False]
-    out = _conv_backward(grad.double(), x.double(), w.double(), None, *geometry, mask)[which]
-    return f.reduce(out.contiguous())
+    """The input's gradient (``which`` 0) sample by sample, or the weight's (1), summed over the samples."""
+    mask, wide = [which == 0, which == 1, False], w.double()
+
+    def of(grad: Tensor, x: Tensor) -> Tensor:
+        out = _conv_backward(grad.double(), x.double(), wide, None, *geometry, mask)[which]
+        return f.reduce(out.contiguous()) if which == 0 else out
+
+    parts = f.aside.shares(of, grad, x)
+    if which == 0:
+        return torch.cat(parts)
+    return f.reduce(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0].contiguous())

@@ -9,6 +9,10 @@ from functools import partial
 from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
+
+LARGE = 1 << 17
+"""Entries below which a handover to another thread costs more than it saves."""
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -37,8 +41,8 @@ class Task(Generic[T]):
 class Aside:
     """Threads beside the main one: one fewer than PyTorch has been told to use."""
 
-    def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
-        self._pool = pool
+    def __init__(self, pool: ThreadPoolExecutor | None = None, others: int = 0) -> None:
+        self._pool, self._others = pool, others
 
     def submit(self, call: Callable[[], T]) -> Task[T]:
         return Task(call, self._pool)
@@ -47,6 +51,17 @@ class Aside:
         """``call`` of each item, by all threads: the others begin at the front, this one at the end."""
         tasks = [self.submit(partial(call, item)) for item in items]
         return [task.result() for task in reversed(tasks)][::-1]
+
+    def shares(self, work: Callable[..., Tensor], *tensors: Tensor, dim: int = 0) -> list[Tensor]:
+        """``work`` of large ``tensors``, cut along ``dim`` into one piece a thread; of small ones, in one piece."""
+        if not self._others or sum(t.numel() for t in tensors) < LARGE or tensors[0].shape[dim] < 2:
+            return [work(*tensors)]
+        cuts = [t.chunk(self._others + 1, dim) for t in tensors]
+        return self.map(lambda piece: work(*piece), list(zip(*cuts, strict=True)))
+
+
+ALONE = Aside()
+"""No other threads: everything is done when it is asked for."""
 
 
 @contextmanager
@@ -59,7 +74,7 @@ def beside() -> Iterator[Aside]:
     with ThreadPoolExecutor(threads - 1) as pool:
         torch.set_num_threads(1)
         try:
-            yield Aside(pool)
+            yield Aside(pool, threads - 1)
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
