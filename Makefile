@@ -17,7 +17,7 @@ venv: $(READY)
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q torch==$(TORCH)
-	$(BIN)/python -m pip install -q -e '.[test,dev,transformers,keras,plots,lightning,watch,lab]' torch==$(TORCH)
+	$(BIN)/python -m pip install -q -e '.[test,dev,transformers,keras,plots,lightning,watch,lab,treat]' torch==$(TORCH)
 	touch $@
 
 demo: venv

@@ -10,7 +10,7 @@ from .errors import CertificateError, LockstepError, UndecidedError, UsageError
 from .explain import Comparison, Derivation, Factor, History, compare, explain, tie, train
 from .lab import lab
 from .pipeline import audit
-from .treat import Plan, Receipt, merge
+from .treat import Plan, Receipt, merge, recycle, untie, widen
 from .types import Audit, Finding, Frozen, Group, Layer, Reason
 from .watch import Watch, watch
 
@@ -41,7 +41,10 @@ __all__ = [
     "explain",
     "lab",
     "merge",
+    "recycle",
     "tie",
     "train",
+    "untie",
     "watch",
+    "widen",
 ]

@@ -23,6 +23,7 @@ from lockstep.explain.commands import app as explain_app
 from lockstep.report import selection
 from lockstep.report.progress import Shown
 from lockstep.report.rules import required, rules
+from lockstep.treat.commands import app as treat_app
 from lockstep.types import Audit
 
 
@@ -58,6 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(explain_app)  # why, train, story
+app.add_typer(treat_app)  # treat
 
 TargetArgument = Annotated[
     str,

@@ -4,5 +4,8 @@ from __future__ import annotations
 
 from .merging import merge
 from .plan import Plan, Receipt, Refusal
+from .recycling import recycle
+from .untying import untie
+from .widening import widen
 
-__all__ = ["Plan", "Receipt", "Refusal", "merge"]
+__all__ = ["Plan", "Receipt", "Refusal", "merge", "recycle", "untie", "widen"]

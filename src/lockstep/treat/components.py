@@ -103,6 +103,40 @@ def located(wiring: Wiring, layers: Mapping[str, Sequence[int]]) -> Component:
     )
 
 
+def closed(wiring: Wiring, layer: str, unit: int) -> dict[str, tuple[int, ...]]:
+    """The unit and all that cannot be told from it by what reads them: its gate, the rest of its head.
+
+    Layers and units are found by halving: which half of a layer reaches the same entries?
+    """
+    group: dict[str, set[int]] = {layer: {unit}}
+    done: dict[str, Tensor] = {}
+    while True:
+        reads = wiring.taint((n, u) for n, units in group.items() for u in units).reads
+        if done.keys() == reads.keys() and all(torch.equal(done[n], reads[n]) for n in reads):
+            return {n: tuple(sorted(units)) for n, units in group.items()}
+        done = reads
+        for name, place in wiring.places.items():
+            found = set(_reaching(wiring, name, range(place.width), reads))
+            if found:
+                group.setdefault(name, set()).update(found)
+
+
+def _reaching(
+    wiring: Wiring, layer: str, units: Sequence[int], entries: Mapping[str, Tensor]
+) -> list[int]:
+    """Which of ``units`` are read by any of ``entries``."""
+    reads = wiring.taint((layer, u) for u in units).reads
+    if not any(bool((reads[n] & entries[n]).any()) for n in reads.keys() & entries.keys()):
+        return []
+    if len(units) == 1:
+        return list(units)
+    half = len(units) // 2
+    return [
+        *_reaching(wiring, layer, units[:half], entries),
+        *_reaching(wiring, layer, units[half:], entries),
+    ]
+
+
 def along(name: str, mask: Tensor) -> tuple[int, list[int]]:
     """The axis along which ``mask`` selects whole slices, and the positions."""
     for axis in reversed(range(mask.dim())):

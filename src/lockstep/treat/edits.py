@@ -74,13 +74,13 @@ class Rewrite:
 
 @dataclass(frozen=True, eq=False)
 class Write:
-    """``values`` for the entries where ``mask`` is True; ``moments`` of them are kept or set to zero."""
+    """``values`` for the entries where ``mask`` is True; an optimizer forgets those where ``reset`` is."""
 
     name: str
     role: Role
     mask: Tensor
     values: Tensor
-    moments: Literal["keep", "reset"] = "keep"
+    reset: Tensor | None = None
 
     def __str__(self) -> str:
         return f"{self.role} {self.name}: {int(self.mask.sum())} entries"
@@ -152,10 +152,10 @@ def carried(key: str, value: Tensor, edit: Edit) -> Tensor:
         if key in SIZES:
             return value.movedim(edit.axis, 0)[edit.values.take].movedim(0, edit.axis).contiguous()
         return edit.gradients.of(value, edit.axis, 2 if key in SQUARES else 1)
-    if edit.moments == "keep":
+    if edit.reset is None:
         return value
     fresh = value.clone()
-    fresh[edit.mask.to(value.device)] = 0.0
+    fresh[edit.reset.to(value.device)] = 0.0
     return fresh
 
 

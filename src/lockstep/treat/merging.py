@@ -9,7 +9,6 @@ two merged classes counts ``m(read) / m(written)``. These factors are the plan's
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,14 +18,12 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..pipeline import audit
-from ..symbolic.digest import digest
-from ..symbolic.subject import subject_of
 from ..types import Audit
-from . import function
 from .components import Axis, Component, components, located, values_along
 from .edits import Map, Rewrite, Role, carry_out
+from .fitting import fitted, require_module
+from .lossy import nearly
 from .plan import Plan, Refusal, auditor
-from .shapes import attributes, shared_heads
 from .trajectory import follows, moved
 from .wiring import Read, Wiring, doubled, duplicate
 
@@ -50,6 +47,7 @@ def merge(
     inputs: Any,
     *,
     layers: Sequence[str] | None = None,
+    within: float | None = None,
     loss: Callable[..., Any] | None = None,
     targets: Any = None,
     optimizer: Any = None,
@@ -61,6 +59,10 @@ def merge(
     ``inputs`` and the options are those of :func:`lockstep.audit`, whose classes are merged; ``layers`` restricts
     them. The plan's ``rates`` (parameter → factors, in its new shape) make SGD train the small network as it would
     have trained the large one; :meth:`Receipt.follow` applies them.
+
+    Units that are merely close, or equal now and certified to separate, are refused unless asked for: ``within``
+    merges those that others explain, on these ``inputs``, to that fraction of their layer's root mean square (0:
+    exactly). That is lossy; the plan's ``bound`` says by how much the layers that read them change at most.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
     >>> for p in net.parameters():
@@ -76,6 +78,8 @@ def merge(
         "loss": loss, "targets": targets, "optimizer": optimizer, "update": update, "seed": seed,
     }  # fmt: skip
     require_module(model)
+    if within is not None and not 0 <= within < 1:
+        raise UsageError(f"within={within}: give a fraction of the layer's size, from 0 to below 1")
     report = audit(model, inputs, **options)
     wanted = certified(report, layers)
     wiring = Wiring(model, inputs)
@@ -85,11 +89,21 @@ def merge(
         "merge",
         model,
         inputs,
-        digest(subject_of(model)),
+        report.digest,
         before=report,
         again=auditor(inputs, options),
     )
-    return _joined(start, wiring, wanted)
+    if within is not None:
+        return nearly(start, wiring, within, layers)
+    plan = _joined(start, wiring, wanted)
+    close = [
+        Refusal(
+            name, (), f"equal now, not locked: {why}. merge(…, within=0) merges them all the same"
+        )
+        for name, why in report.because.items()
+        if layers is None or name in layers
+    ]
+    return replace(plan, refused=(*plan.refused, *close))
 
 
 def certified(report: Audit, layers: Sequence[str] | None) -> dict[str, Classes]:
@@ -157,36 +171,6 @@ def _joined(start: Plan, wiring: Wiring, wanted: dict[str, Classes]) -> Plan:
     rates = rates_of(wiring, together)
     note = trained(plan, rates)
     return replace(plan, what=what, rates=rates, notes=(*plan.notes, note))
-
-
-def fitted(start: Plan, rewrites: list[Rewrite]) -> Plan:
-    """The plan with the sizes that make the rewritten model run and compute the same, or the reason why not."""
-    model = start.model
-    inputs = doubled(start.inputs)
-    big = duplicate(model)
-    tolerance = max(function.precision(big, inputs), EQUAL)
-    before = function.outputs(big, inputs)
-    reasons: list[str] = []
-    for around in (False, True):
-        try:
-            sizes = attributes(model, rewrites, around=around)
-            sizes += tuple(s for s in shared_heads(model, rewrites) if s not in sizes)
-            small = duplicate(model)
-            carry_out(small, tuple(rewrites), sizes)
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # a size that does not fit, says torch
-                found = function.change(before, function.outputs(small, inputs), tolerance)
-        except UsageError as error:
-            reasons.append(str(error))
-            continue
-        except Exception as error:  # noqa: BLE001 - the user's forward may raise anything; it is reported
-            said = str(error).strip().splitlines() or [""]
-            reasons.append(f"the changed model does not run ({type(error).__name__}: {said[0]})")
-            continue
-        if found.kept:
-            return replace(start, edits=tuple(rewrites), attributes=sizes)
-        reasons.append(f"the function would not be kept ({found})")
-    raise UsageError(reasons[0])
 
 
 def trained(plan: Plan, rates: Mapping[str, Tensor]) -> str:
@@ -302,14 +286,3 @@ def rates_of(wiring: Wiring, rewrites: Sequence[Rewrite]) -> dict[str, Tensor]:
         for name, factor in out.items()
         if name in wiring.trainable and bool((factor != 1).any())
     }
-
-
-def require_module(model: Any) -> None:
-    """Treatments change modules in place: of other frameworks' models they could not."""
-    if not isinstance(model, nn.Module) or hasattr(model, "stateless_call"):
-        raise UsageError(
-            f"a treatment needs a torch.nn.Module, got {type(model).__name__}: treat the PyTorch model, or set "
-            "the weights of a Keras model yourself"
-        )
-    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
-        raise UsageError("treat the module that was given to torch.compile, then compile it again")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import LockstepError, UsageError
 from ..pipeline import audit
+from ..symbolic.aside import beside
 from ..symbolic.digest import digest
 from ..symbolic.subject import subject_of
 from ..types import Audit
@@ -75,7 +76,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     before: Audit | None = field(default=None, repr=False)
     again: Callable[[nn.Module], Audit | None] | None = field(default=None, repr=False)
-    measure: Callable[[nn.Module], tuple[str, ...]] | None = field(default=None, repr=False)
+    measure: Callable[[nn.Module], dict[str, float]] | None = field(default=None, repr=False)
 
     @property
     def empty(self) -> bool:
@@ -105,7 +106,7 @@ class Plan:
         the function changes though the plan promised to keep it; everything is as before then.
         """
         model = self.model if model is None else model
-        if digest(subject_of(model)) != self.digest:
+        if digest_of(model) != self.digest:
             raise UsageError(
                 "the model has changed since the plan was made (its digest differs): nothing was done. "
                 "Make the plan again, on the model as it is now."
@@ -134,7 +135,7 @@ class Plan:
 
     def _receipt(self, changed: Change, treated: nn.Module, *, applied: bool) -> Receipt:
         after = None if self.again is None else self.again(treated)
-        measured = () if self.measure is None else self.measure(treated)
+        measured = {} if self.measure is None else self.measure(treated)
         return Receipt(self, changed, self.before, after, measured, applied, treated)
 
     def __str__(self) -> str:
@@ -210,7 +211,7 @@ class Receipt:
     function: Change
     before: Audit | None
     after: Audit | None
-    measured: tuple[str, ...]
+    measured: Mapping[str, float]
     applied: bool
     model: nn.Module = field(repr=False)
     saved: Saved | None = field(default=None, repr=False)
@@ -245,7 +246,7 @@ class Receipt:
         lines += [f"  refused {refusal}" for refusal in self.plan.refused]
         lines += [f"  {note}" for note in self.plan.notes]
         lines.append(f"  function {self.function}")
-        lines += [f"  {line}" for line in self.measured]
+        lines += [f"  {name}: {value:.6g}" for name, value in self.measured.items()]
         if self.before is not None and self.after is not None:
             lines.append(f"  audit before: {summary(self.before)}")
             lines.append(f"  audit after:  {summary(self.after)}")
@@ -294,6 +295,12 @@ def auditor(inputs: Any, options: Mapping[str, Any]) -> Callable[[nn.Module], Au
             return None
 
     return again
+
+
+def digest_of(model: nn.Module) -> str:
+    """What the audit calls the model's digest."""
+    with beside() as aside:
+        return digest(subject_of(model), aside).result()
 
 
 def cast_like(inputs: Any, model: nn.Module) -> Any:

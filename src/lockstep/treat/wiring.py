@@ -117,6 +117,28 @@ class Wiring:
             self._taints[chosen] = self._tainted(chosen)
         return self._taints[chosen]
 
+    def readers(self, layer: str) -> dict[str, Tensor]:
+        """Tensor → the unit of ``layer`` that each entry reads; -1 for none, -2 for several.
+
+        Each unit has a binary number; a run for each bit changes the units that have it, another the rest.
+        """
+        width = self.places[layer].width
+        bits = max(1, (width - 1).bit_length())
+        found: dict[str, Tensor] = {}
+        mixed: dict[str, Tensor] = {}
+        for bit in range(bits):
+            ones = [(layer, u) for u in range(width) if u >> bit & 1]
+            rest = [(layer, u) for u in range(width) if not u >> bit & 1]
+            one, zero = (self.taint(units).reads if units else {} for units in (ones, rest))
+            for name in one.keys() | zero.keys():
+                blank = torch.zeros(self.shapes[name], dtype=torch.bool)
+                has, lacks = one.get(name, blank), zero.get(name, blank)
+                number = found.setdefault(name, torch.zeros(self.shapes[name], dtype=torch.long))
+                number += has.long() << bit
+                mixed[name] = mixed.get(name, blank) | (has & lacks)
+                number[~(has | lacks)] = -1
+        return {n: torch.where(mixed[n], -2, numbers) for n, numbers in found.items()}
+
     def values(self, seed: int = SEED) -> list[Read]:
         """What every weight of the model itself reads, in float64, norms as they are."""
         notes = _Notes()
