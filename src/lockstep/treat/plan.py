@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from ..errors import LockstepError, UsageError
 from ..pipeline import audit
-from ..symbolic.aside import beside
 from ..symbolic.digest import digest
 from ..symbolic.subject import subject_of
 from ..types import Audit
@@ -299,8 +298,7 @@ def auditor(inputs: Any, options: Mapping[str, Any]) -> Callable[[nn.Module], Au
 
 def digest_of(model: nn.Module) -> str:
     """What the audit calls the model's digest."""
-    with beside() as aside:
-        return digest(subject_of(model), aside).result()
+    return digest(subject_of(model))
 
 
 def cast_like(inputs: Any, model: nn.Module) -> Any:
