@@ -27,6 +27,7 @@ ORDER = (
     ("partition",),
     ("certificate",),
     ("pipeline",),
+    ("transverse",),
     ("explain", "forecast", "watch", "treat"),
     ("report",),
     ("targets",),

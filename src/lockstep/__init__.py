@@ -8,6 +8,7 @@ from __future__ import annotations
 from .certificate.check import check
 from .errors import CertificateError, LockstepError, UndecidedError, UsageError
 from .explain import Comparison, Derivation, Factor, History, compare, explain, tie, train
+from .forecast import Forecast, GroupForecast, Leak, forecast
 from .lab import lab
 from .pipeline import audit
 from .treat import Plan, Receipt, merge, recycle, untie, widen
@@ -23,10 +24,13 @@ __all__ = [
     "Derivation",
     "Factor",
     "Finding",
+    "Forecast",
     "Frozen",
     "Group",
+    "GroupForecast",
     "History",
     "Layer",
+    "Leak",
     "LockstepError",
     "Plan",
     "Reason",
@@ -39,6 +43,7 @@ __all__ = [
     "check",
     "compare",
     "explain",
+    "forecast",
     "lab",
     "merge",
     "recycle",

@@ -87,6 +87,8 @@ class Training:
         self._quiet_noise, self._progress, self._aside = quiet_noise, progress, aside
         self._moving = frozenset(plan.keys)
         self._held: dict[tuple[str, int], Tensor] = {}
+        self.colours: dict[str, Tensor] = {}
+        """Of every entry at the fixed pattern; empty where one pass showed nothing equal or zero."""
         self._first_point: dict[str, Task[Tensor]] | None = None
 
     # -- the course of it -----------------------------------------------------------------------------
@@ -116,6 +118,7 @@ class Training:
             new = fold.colours()
             # As initialised the point is not generic (sums may agree by their numbers): never stop there.
             if pattern is not None and not pattern.refine(new):
+                self.colours = new
                 self._finish(trace, colours)
                 return trace
             pattern = pattern or Pattern(new)
