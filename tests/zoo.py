@@ -600,6 +600,53 @@ class Vmapped(nn.Module):
         return torch.func.vmap(member)(self.w1, self.w2).mean(0)
 
 
+class Siblings(nn.Module):
+    """Two fresh LayerNorms: equal constants, in parallel or not; nothing else is tied."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.first, self.how = nn.Linear(4, 6), how
+        self.left, self.right = nn.LayerNorm(6), nn.LayerNorm(6)
+        self.head = nn.Linear(12 if how == "joined" else 6, 2)
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x))
+        if self.how == "series":
+            return self.head(torch.tanh(self.right(torch.tanh(self.left(h)))))
+        parts = [self.left(h), self.right(h)]
+        return self.head(sum(parts) if self.how == "added" else torch.cat(parts, -1))
+
+
+class Scale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        return torch.tanh(self.gain * x)
+
+
+class Adapters(nn.Module):
+    """Blocks in series that differ, each with two equal, constant adapters in parallel."""
+
+    def __init__(self, equal: bool) -> None:
+        super().__init__()
+
+        class Block(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner, self.left, self.right = nn.Linear(4, 4), Scale(), Scale()
+
+            def forward(self, x):
+                x = self.inner(x)
+                return x + self.left(x) + (self.right(x) if equal else 2 * self.right(x))
+
+        self.blocks = nn.Sequential(Block(), Block())
+
+    def forward(self, x):
+        return self.blocks(x)
+
+
 class Adapter(nn.Module):
     """W + BA with W fixed. ``rows`` of A are random, the others zero; B is zero."""
 
@@ -851,6 +898,43 @@ class Winners(nn.Module):
     def forward(self, x):
         value, index = self.layer(x).topk(self.k, -1)
         return self.head(torch.zeros(len(x), self.layer.out_features).scatter(-1, index, value))
+
+
+class Chosen(nn.Module):
+    """Of 32 units some pass on; ``choose`` says how that is written."""
+
+    def __init__(self, choose: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.layer, self.head, self.choose = nn.Linear(3, 32), nn.Linear(32, 2), choose
+
+    def forward(self, x):
+        return self.head(self.choose(self.layer(x)))
+
+
+def one_hot(h: torch.Tensor) -> torch.Tensor:
+    return F.one_hot(h.argmax(-1), 32).to(h.dtype)
+
+
+def top_two(h: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(h, dtype=torch.bool).scatter(-1, h.topk(2, -1)[1], True)
+
+
+CHOICES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "one_hot of argmax": lambda h: h * one_hot(h),
+    "straight through": lambda h: (one_hot(h) - h.softmax(-1)).detach() + h.softmax(-1),
+    "one_hot of argmin, integers": lambda h: h * F.one_hot(h.argmin(-1), 32),
+    "where arange == argmax": lambda h: torch.where(torch.arange(32) == h.argmax(-1, True), h, 0.0),
+    "mask scattered": lambda h: h * top_two(h).to(h.dtype),
+    "mask filled": lambda h: h.masked_fill(~top_two(h), 0.0),
+    "mask of -inf": lambda h: h.masked_fill(~top_two(h), -math.inf).softmax(-1),
+    "threshold": lambda h: h * (h >= h.topk(2, -1)[0][:, -1:]),
+    "sorted, cut off": lambda h: F.pad(h.sort(-1, descending=True)[0][:, :2], (0, 30)),
+    "argsort, gathered": lambda h: F.pad(h.gather(-1, h.argsort(-1)[:, :3]), (0, 29)),
+    "median": lambda h: h - h.median(-1, True)[0].expand(-1, 32),
+    "kth value": lambda h: h.kthvalue(5, -1, True)[0].expand(-1, 32),
+    "counted": lambda h: h * torch.bincount(h.argmax(-1), minlength=32),
+    "capacity": lambda h: h * ((one_hot(h).cumsum(0) * one_hot(h)) == 1),
+}
 
 
 class Maxout(nn.Module):
@@ -1338,6 +1422,14 @@ STRUCTURE = [
     *(Case(f"never {name}", lambda compare=compare: (Compared(compare), data(12, 3)), frozen={"head.weight": 8},
            classes={"head": ((0, 1),)}) for name, compare in NEVER.items()),
     Case("largest distance", lambda: (Largest(), data(256, 3)), **CLEAN),
+    Case("fresh norms side by side, added", lambda: (Siblings("added"), data(6, 4)), frozen={}, **MODULES_LOCKED,
+         locked=(("module", ("left", "right"), (0, 1)),)),
+    Case("fresh norms side by side, concatenated", lambda: (Siblings("joined"), data(6, 4)), **HEALTHY),
+    Case("fresh norms in series", lambda: (Siblings("series"), data(6, 4)), **HEALTHY),
+    Case("constant adapters side by side, added", lambda: (Adapters(True), data(6, 4)), frozen={}, **MODULES_LOCKED,
+         locked=(("module", ("blocks.0.left", "blocks.0.right"), (0, 1)),
+                 ("module", ("blocks.1.left", "blocks.1.right"), (0, 1)))),
+    Case("constant adapters side by side, one scaled", lambda: (Adapters(False), data(6, 4)), **HEALTHY),
     Case("one layer used twice", lambda: (Shared(), data(6, 4)), **CLEAN, classes={"layer": alone(4)}),
     Case("trap tied autoencoder", lambda: (Autoencoder(True), data(6, 6)), classes={"W": pair(4)}, frozen={},
          present=("LS001",)),
@@ -1367,7 +1459,10 @@ STRUCTURE = [
     Case("equal units, detached", lambda: (Detached(), data(6, 3)), classes={"inner": pair(4)},
          frozen={"inner.weight": 12, "inner.bias": 4}, present=("LS001", "LS004")),
     *(Case(f"not chosen is not frozen: {name}", lambda make=make: (make(), data(4, 3)), trainer=False, **HEALTHY)
-      for name, make in (("k winners", lambda: Winners(32, 2)), ("maxout", Maxout), ("nearest code", Codebook))),
+      for name, make in (("k winners", lambda: Winners(32, 2)), ("maxout", Maxout), ("nearest code", Codebook),
+                          *((name, lambda choose=choose: Chosen(choose)) for name, choose in CHOICES.items()))),
+    Case("a constant mask is frozen", lambda: (Chosen(lambda h: h * torch.tensor([1.0, 0.0]).repeat(16).to(h.dtype)),
+         data(4, 3)), frozen={"layer.weight": 48, "layer.bias": 16, "head.weight": 32}),
     Case("an unused layer", lambda: (Unused(), data(6, 3)), present=("LS009",), trainer=False, **HEALTHY),
     Case("zero LSTM", filled(Recurrent("lstm", 3, 4), 0.0, 4, 3, 3), classes={"lstm[l0]": together(4)},
          frozen={"lstm.weight_ih_l0": 48, "lstm.weight_hh_l0": 64, "lstm.bias_ih_l0": 16, "lstm.bias_hh_l0": 16,

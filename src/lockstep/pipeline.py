@@ -12,7 +12,7 @@ import torch
 from .errors import UsageError
 from .field.aside import beside
 from .partition import findings as find
-from .partition.modules import equal_now, parameters_by_module, side_by_side
+from .partition.modules import Names, copied, equal_now, parameters_by_module, side_by_side
 from .partition.reasons import Explainer
 from .partition.verdict import Verdict, locked_classes, verdict
 from .symbolic.digest import sealing
@@ -66,7 +66,8 @@ def audit(
         canonical = {id(p): n for n, p in subject.parameters.items()}
         where: list[Place] = list(subject.places)
         names = parameters_by_module(subject.modules, canonical)
-        copies = equal_now(subject.modules, names, subject.parameters)
+        equal = equal_now(subject.modules, names, subject.parameters)
+        copies = copied(equal, names, subject.parameters)
 
         def train(plan: Plan, quiet: bool = False) -> Trace:
             training = Training(
@@ -81,14 +82,14 @@ def audit(
                 progress=progress,
                 digest=sealed.result,
             )
-            return training.run(suspicious=bool(copies))
+            return training.run([[names[path] for path in group] for group in equal])
 
         trace: Trace = train(plan)
         stricter = _stricter(train, plan, trace)
         result: Verdict = verdict(subject, where, trace, names, stricter)
         explain = _explainer(subject, where, trace)
         because = _because(result, explain, trace.first.unseen)
-        findings = _findings(result, because, copies, trace)
+        findings = _findings(result, because, copies, names, trace)
         if trace.noisy:
             quiet: Verdict = verdict(subject, where, train(plan, quiet=True), names)
             findings += find.of_noise(_saved(result, quiet), list(trace.noisy))
@@ -153,27 +154,34 @@ def _because(result: Verdict, explain: Explainer, unseen: frozenset[str]) -> dic
 
 
 def _findings(
-    result: Verdict, because: dict[str, str], copies: list[tuple[str, ...]], trace: Trace
+    result: Verdict,
+    because: dict[str, str],
+    copies: list[tuple[str, ...]],
+    names: Names,
+    trace: Trace,
 ) -> list[Finding]:
-    apart = [kept for paths in copies if len(kept := _separating(paths, result, trace)) > 1]
+    """A module whose own units part already (``because``) needs no second line for that."""
+    apart = [kept for paths in copies if len(kept := _separating(paths, result, names, trace)) > 1]
     units = trace.first.units
     parallel = [paths for paths in apart if side_by_side(paths, list(units), units)]
     return [
         *find.of_locked(result.locked, result.layers),
         *find.of_frozen(result.frozen),
         *find.of_forward_twins(result.layers, because),
-        *find.of_parallel([paths for paths in apart if paths in parallel]),
+        *find.of_parallel([paths for paths in parallel if paths[0] not in because]),
         *find.of_copies([paths for paths in apart if paths not in parallel]),
         *find.of_unread(result.unread),
     ]
 
 
-def _separating(paths: tuple[str, ...], result: Verdict, trace: Trace) -> tuple[str, ...]:
+def _separating(
+    paths: tuple[str, ...], result: Verdict, names: Names, trace: Trace
+) -> tuple[str, ...]:
     """Of modules that start equal, one of each locked group, and none that the example never reaches."""
     spare = {p for g in result.locked if g.kind == "module" for p in g.where[1:]}
-    silent = set(result.unread)
-    read = {p for p in paths if any(n.startswith(p) and n not in silent for n in trace.still)}
-    return tuple(p for p in paths if p not in spare and p in read)
+    silent = {name for name, (count, total) in result.unread.items() if count == total}
+    read = set(trace.still) - silent
+    return tuple(p for p in paths if p not in spare and not read.isdisjoint(names[p]))
 
 
 def _saved(result: Verdict, quiet: Verdict) -> dict[str, Any]:

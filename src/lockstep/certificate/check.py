@@ -101,7 +101,6 @@ def _against_model(question: Question, reasons: list[str]) -> Checked:
     from lockstep.certificate import float64, symbols
     from lockstep.field.arithmetic import Field, stable_key
     from lockstep.symbolic.digest import digest
-    from lockstep.symbolic.optimizer import plan_of
     from lockstep.symbolic.passes import named_tensors
     from lockstep.symbolic.subject import quarters, subject_of
 
@@ -130,8 +129,7 @@ def _against_model(question: Question, reasons: list[str]) -> Checked:
         fresh = primes.others({prime for prime, _ in claim.evidence.lanes}, LANES, key)
         fields = [Field(p, seed=stable_key("check", key, p) & 0x7FFFFFFF) for p in fresh]
         reasons += symbols.refutations(prepared, subject, fields)
-        plan = plan_of(subject.parameters, question.optimizer, claim.assumptions.update)
-        training = float64.train(prepared, frozenset(plan.keys))
+        training = float64.train(prepared, frozenset(prepared.plan(subject.parameters).keys))
     reasons += training.reasons
     notes = list(training.notes)
     if question.optimizer is None and claim.assumptions.optimizer != ANY_OPTIMIZER:

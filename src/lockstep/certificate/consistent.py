@@ -117,20 +117,22 @@ def _frozen(frozen: Frozen) -> Iterator[str]:
 
 def _findings(claim: Audit) -> Iterator[str]:
     given = {(finding.code, finding.where) for finding in claim.findings}
-    wanted, parting = set(_wanted(claim)), {("LS006", name) for name in forward_twins(claim)}
+    wanted = set(_wanted(claim))
     for code, where in sorted(wanted - given):
         yield f"findings: {code} of {where or 'the model'} is missing {HINT}"
-    for code, where in sorted(given - wanted - parting):
-        if code in (*LOCKING_CODES, "LS006"):
+    for code, where in sorted(given - wanted):
+        if code in LOCKING_CODES:
             yield f"findings: {code} of {where or 'the model'} has nothing in the claim to stand on"
         elif code not in CODES:
             yield f"findings: there is no code {code}"
         elif code == "LS008" and not (claim.assumptions.noise and where in claim.layers):
             yield f"findings: LS008 of {where}: no noise is listed, or no such layer"
     yield from _twice("findings", (f"{f.code} of {f.where}" for f in claim.findings))
-    explained = {where for code, where in given if code == "LS006"}
-    if set(claim.because) != explained:
-        yield f"because: explains {few(sorted(claim.because))}, LS006 names {few(sorted(explained))}"
+    explained = set(claim.because)
+    if lost := explained - {where for code, where in given if code == "LS006"}:
+        yield f"because: explains {few(sorted(lost))}, which LS006 does not name"
+    if lost := explained - set(forward_twins(claim)):
+        yield f"because: explains {few(sorted(lost))}, where nothing parts in the claim"
 
 
 def _wanted(claim: Audit) -> Iterator[tuple[str, str]]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from lockstep.certificate.question import Question, few
-from lockstep.certificate.retraining import Course
+
+if TYPE_CHECKING:
+    from lockstep.certificate.retraining import Course
 
 Members = dict[str, tuple[str, ...]]
 Keys = dict[object, list[str]]
@@ -26,14 +29,69 @@ def members(subject: Any) -> Members:
     }
 
 
-def copies_exist(subject: Any) -> bool:
-    """Whether two modules of one class hold the same values, not all of them constant."""
-    values = {name: p.detach().cpu() for name, p in subject.parameters.items()}
+def gradients_agree(subject: Any, gradients: Mapping[str, Any]) -> bool:
+    """Whether two modules of one class hold the same values and got the same gradients in one pass."""
     own = members(subject)
-    return any(
-        len({own[path] for path in paths}) > 1
-        and any(_varied(values[name]) for name in own[paths[0]])
+    for paths in _copies(subject, own):
+        points = {name: gradients[name].residues() for path in paths for name in own[path]}
+        keys = {own[path]: tuple(map(_label, map(points.get, own[path]))) for path in paths}
+        if len(set(keys.values())) < len(keys):
+            return True
+    return False
+
+
+def parting(subject: Any, course: Course) -> set[str]:
+    """The first of each group of copies that compute one function now, side by side, and will separate.
+
+    Copies hold the same values, not all of them constant; of locked ones, one stands for all.
+    """
+    own = members(subject)
+    ends = _alike(subject, own, course.points) if course.points else {}
+    label = {path: number for number, paths in enumerate(ends.values()) for path in paths}
+    groups = [
+        paths
+        for paths in _copies(subject, own)
+        if any(_varied(subject.parameters[name]) for name in own[paths[0]])
+    ]
+    outer = [g for g in groups if not any(_all_inside(g, other) for other in groups)]
+    found = set()
+    for paths in outer:
+        alive = [
+            p for p in paths if any(bool(course.read[n].any()) for n in own[p] if n in course.read)
+        ]
+        moving = {p: any(_moves(course, name) for name in own[p]) for p in alive}
+        one_each = {label.get(p, p) if moving[p] else p: p for p in reversed(alive)}
+        kept = [p for p in alive if p in one_each.values()]
+        if len(kept) > 1 and _same_units(kept, course):
+            found.add(kept[0])
+    return found
+
+
+def _copies(subject: Any, own: Members) -> list[list[str]]:
+    """Paths of modules of one class with the same values, each set of parameters once."""
+    values = {name: p.detach().cpu() for name, p in subject.parameters.items()}
+    groups = [
+        list({own[path]: path for path in reversed(paths)}.values())[::-1]
         for paths in _alike(subject, own, [values]).values()
+    ]
+    return [paths for paths in groups if len(paths) > 1]
+
+
+def _all_inside(group: list[str], other: list[str]) -> bool:
+    return group is not other and all(_inside(path, tuple(other)) for path in group)
+
+
+def _same_units(paths: list[str], course: Course) -> bool:
+    """Whether the units below these modules look the same in every field as initialised."""
+    units = course.units[0]
+    columns = []
+    for path in paths:
+        inside = (path + ".", path + "/", path + "[")
+        below = [units[name] for name in units if name == path or name.startswith(inside)]
+        columns.append(below)
+    first, *others = columns
+    return bool(first) and all(
+        len(first) == len(other) and all(map(torch.equal, first, other)) for other in others
     )
 
 
@@ -53,7 +111,9 @@ def _alike(subject: Any, own: Members, points: list[Any]) -> Keys:
     return found
 
 
-def _label(t: Tensor) -> tuple[object, ...]:
+def _label(t: Tensor | None) -> tuple[object, ...]:
+    if t is None:
+        return ()
     flat = (t + 0).contiguous()  # adding 0 turns -0.0 into 0.0, which it equals
     size = flat.numel() * flat.element_size()
     # Read in place: NumPy is no dependency, and a copy of a large model is not wanted.

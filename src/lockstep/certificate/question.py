@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lockstep.types import Audit
 
@@ -29,6 +31,13 @@ class Question:
     targets: Any = None
     optimizer: Optimizer | None = None
     seed: int = 0
+
+    def plan(self, parameters: Mapping[str, Tensor]) -> Any:
+        """How the parameters move: as the optimizer says, under the update that the claim names."""
+        from lockstep.symbolic.optimizer import plan_of
+
+        own = plan_of(parameters, self.optimizer, None)
+        return dataclasses.replace(own, update=self.claim.assumptions.update)
 
     @property
     def claims_ties(self) -> bool:

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lockstep.certificate.modules import gradients_agree
 from lockstep.errors import UndecidedError
 
 STEPS = 200
+LOOKS = 4
 Point = dict[str, Tensor]
 
 
@@ -32,6 +34,7 @@ class Course:
     read: dict[str, Tensor] = field(default_factory=dict)
     noisy: dict[str, None] = field(default_factory=dict)
     unseen: frozenset[str] = frozenset()  # gains and biases, known by their entries alone
+    chose: bool = False  # did a top k or its kin choose? then symbols decide what is exercised
     degree: int = 1
 
     def frozen(self, name: str) -> Tensor:
@@ -51,9 +54,10 @@ class Retraining:
     def glance(self) -> Course | None:
         """One pass over one field, if it already shows everything apart and everything in motion."""
         course = Course()
-        units, _ = self._pass(course, 0, 0, self._embedded(self.fields[0]))
+        units, gradients = self._pass(course, 0, 0, self._embedded(self.fields[0]))
         course.units.append({name: prints[None] for name, prints in units.items()})
         tied = any(len(prints.abs().unique()) < len(prints) for prints in units.values())
+        tied = tied or gradients_agree(self.subject, gradients)
         return None if tied or any(len(course.frozen(name)) for name in course.still) else course
 
     def run(self) -> Course:
@@ -72,6 +76,7 @@ class Retraining:
             course.gradients.append(_stacked([moves for _, moves in seen]))
             moved = fold.colours()
             if step and _pattern(moved) == _pattern(colours):
+                self._leave_unreached(course)
                 return course
             colours = moved
             course.points = [
@@ -79,6 +84,25 @@ class Retraining:
                 for f, point in zip(self.fields, course.points, strict=True)
             ]
         raise UndecidedError(f"the pattern had not settled after {STEPS} symbolic steps")
+
+    def _leave_unreached(self, course: Course) -> None:
+        """Still entries from which no path leads on this example count as unread (``symbolic/reached.py``)."""
+        f, point = self.fields[0], course.points[0]
+        dark = {name: course.still[name] & course.read[name] for name in course.still}
+        for look in range(1, LOOKS + 1):
+            dark = {name: entries for name, entries in dark.items() if bool(entries.any())}
+            if not dark:
+                return
+            choices: list[Tensor] = []
+            self._pass(course, 0, 0, point, sample=look, choices=choices)
+            generator = torch.Generator().manual_seed(look)
+            generic = {name: f.symbols(p.shape, generator) for name, p in point.items()}
+            one = self._run(0, 0, generic, sample=look, choices=choices, shaken=True)
+            for name in dark:
+                g = one.gradients[name].residues()
+                dark[name] &= g is not None and g == 0
+        for name, entries in dark.items():
+            course.read[name] = course.read[name] & ~(entries & course.still[name])
 
     def _embedded(self, f: Any) -> Point:
         return {name: f.embed(p) for name, p in self.subject.parameters.items()}
@@ -96,25 +120,31 @@ class Retraining:
             new[name] = draw
         return new
 
-    def _pass(
-        self, course: Course, lane: int, step: int, point: Point
-    ) -> tuple[Point, dict[str, Any]]:
+    def _run(self, lane: int, step: int, point: Point, **settings: Any) -> Any:
         from lockstep.field.aside import Task
         from lockstep.symbolic.passes import run_pass
 
-        one = run_pass(
+        moving = frozenset(self.plan.keys)
+        return run_pass(
             self.subject,
             self.example,
             self.where,
             {name: Task.of(r) for name, r in point.items()},
             self.fields[lane],
             step=step,
-            moving=frozenset(self.plan.keys),
+            moving=moving,
             quiet_noise=self.quiet,
+            **settings,
         )
+
+    def _pass(
+        self, course: Course, lane: int, step: int, point: Point, **settings: Any
+    ) -> tuple[Point, dict[str, Any]]:
+        choices = settings.setdefault("choices", [])
+        one = self._run(lane, step, point, **settings)
         course.degree = max(course.degree, one.degree)
         course.noisy.update(dict.fromkeys(one.noisy))
-        course.unseen = one.unseen
+        course.unseen, course.chose = one.unseen, course.chose or bool(choices)
         for name in self.plan.keys:
             g, seen = one.gradients[name].residues(), one.read[name]
             all_of = torch.ones(self.subject.parameters[name].shape, dtype=torch.bool)

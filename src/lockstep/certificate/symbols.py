@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lockstep.certificate.consistent import forward_twins
-from lockstep.certificate.modules import copies_exist, module_refutations
+from lockstep.certificate.modules import module_refutations, parting
 from lockstep.certificate.question import TIES, Question, few
 from lockstep.certificate.retraining import Course, Retraining
 from lockstep.types import Classes, Direction, Frozen, Layer
@@ -23,22 +23,20 @@ from lockstep.types import Classes, Direction, Frozen, Layer
 
 def refutations(question: Question, subject: Any, fields: list[Any]) -> list[str]:
     """Every statement of the claim that another symbolic training contradicts."""
-    from lockstep.symbolic.optimizer import plan_of
     from lockstep.symbolic.passes import Example
 
     claim = question.claim
     example = Example(question.inputs, question.targets, question.loss, claim.assumptions.data)
-    plan = plan_of(subject.parameters, question.optimizer, claim.assumptions.update)
+    plan = question.plan(subject.parameters)
     training = Retraining(subject, example, plan, fields)
-    simple = not question.claims_ties and not copies_exist(subject)
-    course = (training.glance() if simple else None) or training.run()
+    course = (None if question.claims_ties else training.glance()) or training.run()
     alone = _unread_units(subject, course)
     found = [
         *_layers(question, course, alone),
         *_frozen(question, course),
         *module_refutations(question, subject, course),
         *_unread(question, course),
-        *_forward_twins(question, course),
+        *_forward_twins(question, course, parting(subject, course)),
     ]
     if any(group.kind in TIES for group in claim.locked) and plan.update == "additive":
         strict = Retraining(subject, example, dataclasses.replace(plan, update="any"), fields)
@@ -177,17 +175,23 @@ def _frozen(question: Question, course: Course) -> Iterator[str]:
 def _unread(question: Question, course: Course) -> Iterator[str]:
     own = {name for name, read in course.read.items() if not bool(read.all())}
     claimed = {finding.where for finding in question.claim.findings if finding.code == "LS009"}
-    if own != claimed:
+    if (
+        own != claimed and not course.chose
+    ):  # what a top k picks is another thing over other symbols
         yield (
             f"findings: LS009 names {few(sorted(claimed)) or 'nothing'}; the example leaves "
             f"{few(sorted(own)) or 'nothing'} unread"
         )
 
 
-def _forward_twins(question: Question, course: Course) -> Iterator[str]:
-    """LS006 for every layer whose units are seen to part. Equal gains are no forward twins."""
+def _forward_twins(question: Question, course: Course, modules: set[str]) -> Iterator[str]:
+    """LS006 for every layer whose units are seen to part, and for ``modules``. Equal gains are no forward twins."""
     claimed = {finding.where for finding in question.claim.findings if finding.code == "LS006"}
-    own = set(forward_twins(question.claim)) - course.unseen
+    layers = set(forward_twins(question.claim)) - course.unseen
+    own = layers | modules
+    if set(question.claim.because) != layers:
+        said = few(sorted(question.claim.because)) or "nothing"
+        yield f"because: explains {said}; units part in {few(sorted(layers)) or 'no layer'}"
     if own != claimed:
         yield (
             f"findings: LS006 names {few(sorted(claimed)) or 'nothing'}; units that are equal now and "

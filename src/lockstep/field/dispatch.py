@@ -51,6 +51,7 @@ class Engine(TorchDispatchMode):
         self.quiet_noise = quiet_noise
         self.shaken = shaken
         self.choices: list[Tensor] | None = None
+        self.selective = False  # may constants made in forward() depend on choices, or on integers of the example?
         self._replayed = 0
         self.where: Callable[[], str] = lambda: ""
         self.libraries: tuple[str, ...] = _OWN
@@ -189,7 +190,9 @@ class Engine(TorchDispatchMode):
                 return same if same is not None else Residue(t, owner.cell, t.dtype)
             if t.layout is not torch.strided or not t.is_floating_point() or _storage(t) in sources:
                 return t  # integers, and views of the caller's own tensors, stay what they are
-            return known(t)
+            made = known(t)
+            made.cell.fixed = any(g.cell.fixed for g in guests)
+            return made
 
         return tree_map(wrap, result)
 
@@ -352,7 +355,12 @@ class Engine(TorchDispatchMode):
         out, self._last_infinite = embed_constant(self.field, value)
         made_now = self.backward and not (isinstance(x, Residue) and not x.cell.late)
         if self.shaken and value.is_floating_point() and not made_now and not canvas:
-            return torch.where(torch.isinf(out), out, self.field.symbols(out.shape, None))
+            shaken = self.field.symbols(out.shape, None)
+            if (
+                self.selective and isinstance(x, Residue) and not x.cell.fixed
+            ):  # one_hot of a choice
+                shaken *= out != 0
+            return torch.where(torch.isinf(out), out, shaken)
         return out
 
     def chosen(self, ranks: Tensor) -> Tensor:

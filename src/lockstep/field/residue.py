@@ -10,7 +10,8 @@ known values are PyTorch's own, and user code may branch on them. Writing a resi
 *promotes* it, and all its views with it. Entries may be plus or minus infinity (masks), ``cell.infinite``; or whole
 numbers whatever the dtype (Bernoulli's 0 and 1, a predicate as float), ``cell.whole``: comparing those with a
 constant has no plain answer. Or they came through a *choice* (a maximum, a comparison, a rounding, ``cell.choice``), or
-are *data* as given: those may take one value on whole regions of the data, so they may be equal to others.
+are *data* as given: those may take one value on whole regions of the data, so they may be equal to others. A known
+cell may be *fixed*: part of the model (a buffer), whatever the example.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ class Cell:
     """
 
     __slots__ = (
-        "all_read", "choice", "data", "degree", "degrees", "flat", "infinite", "known", "late", "parameter", "read",
-        "version", "whole",
+        "all_read", "choice", "data", "degree", "degrees", "fixed", "flat", "infinite", "known", "late", "parameter",
+        "read", "version", "whole",
     )  # fmt: skip
 
     def __init__(
         self, flat: Tensor, *, known: bool, degree: int = 1, parameter: str | None = None
     ) -> None:
         self.flat, self.known, self.degree, self.parameter = flat, known, degree, parameter
-        self.infinite = self.whole = self.choice = self.data = False
+        self.infinite = self.whole = self.choice = self.data = self.fixed = False
         self.version = 0
         self.read: Tensor | None = None
         self.all_read = False

@@ -49,7 +49,7 @@ def keras_subject(model: Any, *, training: bool = True) -> Subject:
     named = {id(t): name for name, t in parameters.items()}
     for path, module in wrapped.items():
         buffers |= {_join(path, n): b for n, b in module.named_buffers() if b is not None}
-    refuse_unusable(parameters)
+    refuse_unusable(parameters, buffers)
     scopes: list[Any] = []
 
     @contextmanager

@@ -28,13 +28,13 @@ def parameters_by_module(modules: Modules, canonical: Mapping[int, str]) -> Name
 
 
 def _groups(modules: Modules, names: Names, key: Mapping[str, object]) -> list[tuple[str, ...]]:
-    """Paths of modules of one class whose parameters have equal keys, none inside another's group."""
+    """Paths of modules of one class whose parameters have equal keys."""
     found: dict[object, list[str]] = {}
     for path, own in names.items():
         found.setdefault((type(modules[path]), tuple(key[n] for n in own)), []).append(path)
     groups = [tuple(paths) for paths in found.values()]
     groups = [_distinct(paths, names) for paths in groups]
-    return _outermost([g for g in groups if len(g) > 1])
+    return [g for g in groups if len(g) > 1]
 
 
 def _distinct(paths: tuple[str, ...], names: Names) -> tuple[str, ...]:
@@ -62,10 +62,16 @@ def _outermost(groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 def equal_now(
     modules: Modules, names: Names, parameters: Mapping[str, Tensor]
 ) -> list[tuple[str, ...]]:
-    """Groups of modules with exactly equal values that are not all constants (fresh norms are no copies)."""
+    """Groups of modules with exactly equal values, also within one another."""
     labels = equal_tensors({n: [p.detach()] for n, p in parameters.items()})
-    groups = _groups(modules, names, labels)
-    return [g for g in groups if any(_varied(parameters[n]) for n in names[g[0]])]
+    return _groups(modules, names, labels)
+
+
+def copied(
+    groups: list[tuple[str, ...]], names: Names, parameters: Mapping[str, Tensor]
+) -> list[tuple[str, ...]]:
+    """Those of :func:`equal_now` that are not all constants (fresh norms are no copies), outermost ones only."""
+    return _outermost([g for g in groups if any(_varied(parameters[n]) for n in names[g[0]])])
 
 
 def _varied(p: Tensor) -> bool:
@@ -80,7 +86,7 @@ def equal_for_ever(
     moves: Callable[[str], bool],
 ) -> list[tuple[str, ...]]:
     """Groups of modules whose parameters agree at the fixed pattern and of which something moves."""
-    groups = _groups(modules, names, labels)
+    groups = _outermost(_groups(modules, names, labels))
     return [g for g in groups if any(moves(n) for n in names[g[0]])]
 
 

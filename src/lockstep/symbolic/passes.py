@@ -77,10 +77,7 @@ def run_pass(
         for hook in (original._backward_hooks or {}).values() if original.requires_grad else ():
             leaves[name].register_hook(hook)  # the user's own masks and scales of gradients
     tensors: dict[str, Tensor] = dict(leaves)
-    for name, buffer in subject.buffers.items():
-        tensors[name] = (
-            known(buffer.detach().clone()) if buffer.is_floating_point() else buffer.clone()
-        )
+    tensors |= {name: _constant(buffer) for name, buffer in subject.buffers.items()}
     inputs = symbols(example.inputs, f, generator, example.data)
     targets = symbols(example.targets, f, generator, example.data)
     record = Pass()
@@ -89,6 +86,9 @@ def run_pass(
         engine(f, quiet_noise=quiet_noise, shaken=shaken) as guest,
     ):
         guest.choices = choices
+        guest.selective = bool(choices) or any(
+            not t.is_floating_point() for _, t in named_tensors(example.inputs)
+        )
         guest.libraries += (subject.library,) if subject.library else ()
         recorder = Recorder(guest, subject.modules, places, keep_products=details)
         with subject.bind(tensors):
@@ -105,13 +105,22 @@ def run_pass(
                     record.gradients[name] = gradient = Gradient(g, f)
                     record.read[name] = _read(leaf)
                     record.degree = max(record.degree, gradient.degree)
-                names = doubted(record) if doubted is not None and backward.repeatable else None
-            if names:
+                names = doubted(record) if doubted is not None else None
+            if names and backward.repeatable:
                 second = zip(leaves, backward.of(names), strict=True)
                 record.again = {name: Gradient(g, f) for name, g in second if name in names}
     record.units = recorder.finish({name: task.result() for name, task in residues.items()})
     record.products, record.unseen = recorder.products or [], frozenset(recorder.unseen)
     return record
+
+
+def _constant(buffer: Tensor) -> Tensor:
+    """A copy of a buffer, for one run."""
+    if not buffer.is_floating_point():
+        return buffer.clone()
+    copy = known(buffer.detach().clone())
+    copy.cell.fixed = True
+    return copy
 
 
 def _seed(key: int) -> None:

@@ -70,12 +70,12 @@ def subject_of(model: Any) -> Subject:
         raise UsageError(
             "TorchScript modules cannot be followed op by op: pass the eager nn.Module"
         )
-    parameters = dict(model.named_parameters())
-    refuse_unusable(parameters)
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    refuse_unusable(parameters, buffers)
     return Subject(
         model=model,
         parameters=parameters,
-        buffers=dict(model.named_buffers()),
+        buffers=buffers,
         call=lambda inputs: call_with(model, inputs),
         bind=lambda tensors: bound(model, tensors),
         modules=dict(model.named_modules()),
@@ -84,7 +84,7 @@ def subject_of(model: Any) -> Subject:
     )
 
 
-def refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
+def refuse_unusable(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
     lazy = [n for n, p in parameters.items() if nn.parameter.is_lazy(p)]
     if lazy:
         raise UsageError(
@@ -108,12 +108,21 @@ def refuse_unusable(parameters: Mapping[str, Tensor]) -> None:
             f"NaN or infinite weights in {', '.join(broken)}: such a network has no exact training; reload "
             "or re-initialise these parameters"
         )
+    undefined = [n for n, b in buffers.items() if _has_nan(b)]
+    if undefined:
+        raise NonFiniteError(
+            f"NaN in the buffers {', '.join(undefined)}: nothing exact follows from it; reset or reload them"
+        )
     complex_ones = [n for n, p in parameters.items() if p.is_complex()]
     if complex_ones:
         raise NonFiniteError(
             f"parameters {', '.join(complex_ones)} are complex; the engine follows real parameters only: "
             "store real and imaginary parts as two real parameters"
         )
+
+
+def _has_nan(b: Tensor) -> bool:
+    return b.is_floating_point() and not b.is_meta and bool(b.isnan().any())
 
 
 def call_with(model: Callable[..., Any], inputs: Any) -> Any:

@@ -6,7 +6,7 @@ equal or zero needs more lanes (independent primes and symbols), and more steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,6 +27,7 @@ from .subject import Subject
 
 MAX_STEPS = 200
 Progress = Callable[[str, int, int | None], None]
+Names = tuple[str, ...]
 
 
 @dataclass
@@ -93,15 +94,21 @@ class Training:
 
     # -- the course of it -----------------------------------------------------------------------------
 
-    def run(self, suspicious: bool = False) -> Trace:
-        """Up to the fixed pattern; one pass when nothing looks equal or zero (unless ``suspicious``)."""
+    def run(self, equal: Sequence[Sequence[Names]] = ()) -> Trace:
+        """Up to the fixed pattern; one pass when nothing looks equal or zero.
+
+        ``equal``: groups of modules that start with equal values, each given by the names of its parameters. Those
+        that get equal gradients as well may be locked to one another.
+        """
         trace = Trace(self._fields[:1])
         colours: dict[str, Tensor] | None = None
         # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
         first = self._pass(0, 0, None, details=True, doubted=lambda one: self._doubted(trace, one))
         trace.first = first
         self._note_rest(trace, first.again)
-        if not suspicious and not has_ties(first.units):
+        if not has_ties(first.units) and not any(
+            self._still_equal(group, first) for group in equal
+        ):
             if self._suspects(trace):
                 self._note(trace, self._pass(0, 0, None, sample=1))
             if not self._suspects(trace):
@@ -239,6 +246,24 @@ class Training:
         self._note(trace, one)
         return self._suspects(trace)
 
+    def _still_equal(self, group: Sequence[Names], first: Pass) -> bool:
+        """Whether two modules of the group got equal gradients: compared one parameter after the other, small first."""
+        alike = [group]
+        sizes = [self._subject.parameters[name].numel() for name in group[0]]
+        for n in sorted(range(len(sizes)), key=sizes.__getitem__):
+            alike = [part for whole in alike for part in self._by_gradient(whole, n, first)]
+        return any(any(name in self._plan.keys for name in part[0]) for part in alike)
+
+    def _by_gradient(self, group: Sequence[Names], n: int, first: Pass) -> list[list[Names]]:
+        """Parts of two and more whose ``n``-th parameters got equal gradients from equal optimizer groups."""
+        own = {names[n]: first.gradients[names[n]].residues() for names in group}
+        labels = equal_tensors({p: [] if g is None else [g] for p, g in own.items()})
+        found: dict[object, list[Names]] = {}
+        for names in group:
+            p = names[n]
+            found.setdefault((self._plan.keys.get(p), labels[p]), []).append(names)
+        return [part for part in found.values() if len(part) > 1]
+
     def _suspects(self, trace: Trace) -> frozenset[str]:
         """Parameters with entries that were read and have not moved yet."""
         return frozenset(n for n in trace.still if trace.frozen(n).numel())
@@ -273,17 +298,21 @@ class Training:
         trace.labels = equal_tensors(keys)
         frozen = {name: trace.frozen(name) for name in trace.still}
         point = self._point(self._fields[0], 0, colours) if any(map(len, frozen.values())) else {}
-        for name, left in unreached(frozen, lambda look: self._shaken(trace, point, look)).items():
+        choices: list[Tensor] = []
+        dark = unreached(frozen, lambda look: self._shaken(trace, point, look, choices), choices)
+        for name, left in dark.items():
             still = left[torch.isin(left, trace.frozen(name))]
             trace.seen[name] = without(trace.seen[name], still, trace.shapes[name])
 
-    def _shaken(self, trace: Trace, point: Mapping[str, Task[Tensor]], look: int) -> Pass:
+    def _shaken(
+        self, trace: Trace, point: Mapping[str, Task[Tensor]], look: int, choices: list[Tensor]
+    ) -> Pass:
         """One more pass at the fixed pattern, and a shaken one at a generic point; see :mod:`reached`."""
         f = self._fields[0]
         generator = torch.Generator().manual_seed(stable_key("shaken", f.seed, look) & 0x7FFFFFFF)
         drawn = {n: f.symbols(p.shape, generator) for n, p in self._subject.parameters.items()}
         generic = {n: Task.of(r) for n, r in drawn.items()}
-        choices: list[Tensor] = []
+        choices.clear()
 
         def at(point: Mapping[str, Task[Tensor]], shaken: bool) -> Pass:
             return run_pass(
