@@ -94,8 +94,8 @@ class Training:
 
     # -- the course of it -----------------------------------------------------------------------------
 
-    def run(self, equal: Sequence[Sequence[Names]] = ()) -> Trace:
-        """Up to the fixed pattern; one pass when nothing looks equal or zero.
+    def run(self, equal: Sequence[Sequence[Names]] = (), *, suspicious: bool = False) -> Trace:
+        """Up to the fixed pattern; one pass when nothing looks equal or zero (unless ``suspicious``).
 
         ``equal``: groups of modules that start with equal values, each given by the names of its parameters. Those
         that get equal gradients as well may be locked to one another.
@@ -106,9 +106,8 @@ class Training:
         first = self._pass(0, 0, None, details=True, doubted=lambda one: self._doubted(trace, one))
         trace.first = first
         self._note_rest(trace, first.again)
-        if not has_ties(first.units) and not any(
-            self._still_equal(group, first) for group in equal
-        ):
+        suspicious = suspicious or any(self._still_equal(group, first) for group in equal)
+        if not suspicious and not has_ties(first.units):
             if self._suspects(trace):
                 self._note(trace, self._pass(0, 0, None, sample=1))
             if not self._suspects(trace):
