@@ -85,20 +85,27 @@ def _weightless(place: Place, subject: Subject) -> str:
 
 def rows(layer: Watched, subject: Subject, tensors: Mapping[str, Tensor]) -> Tensor | None:
     """(U, K): each unit's slices of ``tensors`` in a row; None if one of them is missing."""
+    found = blocks(layer, subject, tensors)
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+
+def blocks(layer: Watched, subject: Subject, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """The units' rows (U, k) in each parameter, views where possible; empty if one of them is missing."""
     place = layer.place
     if place.source == "heads":
-        return _head_rows(place, subject, tensors)
+        return _heads_blocks(place, subject, tensors)
     if any(name not in tensors for name, _ in place.slices):
-        return None
+        return []
     if place.source == "projection":
         first, last = place.rows
-        parts = [tensors[place.slices[0][0]][first:last]]
+        found = [tensors[place.slices[0][0]][first:last]]
         for name, _ in place.slices[1:]:
             offset = "qkv".index(place.part) * place.width
-            parts.append(tensors[name][offset : offset + place.width, None])
-        return torch.cat(parts, 1)
-    parts = [_block(tensors[name], axis, place) for name, axis in place.slices]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+            found.append(tensors[name][offset : offset + place.width, None])
+        return found
+    return [_block(tensors[name], axis, place) for name, axis in place.slices]
 
 
 def _block(t: Tensor, axis: int, place: Place) -> Tensor:
@@ -113,7 +120,7 @@ def _block(t: Tensor, axis: int, place: Place) -> Tensor:
     return stacked.permute(1, 0, 2).reshape(place.width, prod(t.shape) // place.width)
 
 
-def _head_rows(place: Place, subject: Subject, tensors: Mapping[str, Tensor]) -> Tensor | None:
+def _heads_blocks(place: Place, subject: Subject, tensors: Mapping[str, Tensor]) -> list[Tensor]:
     """A head's rows of the three projections, with their biases."""
     prefix = f"{place.module}." if place.module else ""
     names = [f"{prefix}in_proj_weight"]
@@ -121,14 +128,13 @@ def _head_rows(place: Place, subject: Subject, tensors: Mapping[str, Tensor]) ->
         names = [f"{prefix}{letter}_proj_weight" for letter in "qkv"]
     names += [f"{prefix}in_proj_bias"] if f"{prefix}in_proj_bias" in subject.parameters else []
     if any(name not in tensors for name in names):
-        return None
-    parts = []
+        return []
+    parts: list[Tensor] = []
     for name in names:
         t = tensors[name]
         size = len(t) // place.width if "in_proj" not in name else len(t) // (3 * place.width)
-        blocks = t.reshape(-1, place.width, size * prod(t.shape[1:]))
-        parts += list(blocks)
-    return torch.cat(parts, 1)
+        parts += list(t.reshape(-1, place.width, size * prod(t.shape[1:])))
+    return parts
 
 
 def vectors(layer: Watched, tensors: Mapping[str, Tensor]) -> list[Tensor]:

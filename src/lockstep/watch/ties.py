@@ -1,18 +1,22 @@
 """Units that start equal: when they come apart, and whether rounding or their gradients did it.
 
-Rounding first makes a difference of some units in the last place; a true difference of gradients is far larger at
-once. As rounding may grow at the rate of an unstable symmetry (a mixture under Adam: from 0 to O(1) in 50 steps), only
-a look at every update can tell the two apart. So while units are tied, one pair of each tied class is compared
-after every update, bit by bit; layers without ties cost nothing.
+Rounding makes a difference of a few units in the last place at first, and may then grow at the rate of an unstable
+symmetry (a mixture under Adam: from 0 to O(1) in 50 steps), so only a look at every update can tell. While units are
+tied, all members of their classes are compared after every update, bit by bit; layers without ties cost nothing.
 
-An optimizer can amplify: Adam divides a gradient that is nothing but rounding (the bias of attention keys) by its own
-size. Hence a gap that is large at once still counts as rounding where the gradient itself is of rounding's size.
+When they first differ, the question is whether their gradients agree. They do not if noise, data or unequal outgoing
+weights tell the units apart. They do, but for rounding, if
+
+* the gap is a few units in the last place;
+* or the gradient itself is nothing but rounding (the bias of attention keys): Adam divides it by its own size;
+* or the gap was handed on by another layer that rounding took apart.
+
 A certificate (``groups=audit(...)``) settles it: certified units come apart by rounding only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -22,8 +26,11 @@ from torch import Tensor
 Cause = Literal["rounding", "gradients"]
 Classes = tuple[tuple[int, ...], ...]
 
-ULPS = 1000  # a gap up to so many units in the last place of the largest weight is rounding
-NOISE = 100  # a gradient up to so many of the largest in its module is rounding
+ULPS = 32  # a first gap up to so many units in the last place of the largest weight is rounding
+NOISE = (
+    100  # a gradient up to so many units in the last place of the largest in its module is rounding
+)
+APART = 1e-3  # gradients that differ by more than this share of themselves do differ
 
 
 @dataclass(frozen=True)
@@ -60,23 +67,25 @@ class Ties:
     def __init__(self, layer: str, classes: Classes, certified: bool) -> None:
         self.layer, self.certified = layer, certified
         self.open = [c for c in classes if len(c) > 1]
-        self._pairs: tuple[Tensor, Tensor] | None = None
+        self._index: tuple[Tensor, Tensor] | None = None
 
-    def together(self, w: Tensor) -> bool:
-        """Whether the first two units of every class are bitwise equal. ``w`` (U, k): a parameter's rows."""
-        if self._pairs is None or self._pairs[0].device != w.device:
-            firsts, seconds = zip(*((c[0], c[1]) for c in self.open), strict=True)
-            self._pairs = tuple(torch.tensor(u, device=w.device) for u in (firsts, seconds))  # type: ignore[assignment]
-        assert self._pairs is not None
-        return torch.equal(w[self._pairs[0]], w[self._pairs[1]])
+    def together(self, blocks: Sequence[Tensor]) -> bool:
+        """Whether every class is bitwise equal. ``blocks``: the units' rows (U, k) in each parameter."""
+        device = blocks[0].device
+        if self._index is None or self._index[0].device != device:
+            pairs = [(c[0], unit) for c in self.open for unit in c[1:]]
+            first, other = zip(*pairs, strict=True)
+            self._index = torch.tensor(first, device=device), torch.tensor(other, device=device)
+        first_, other_ = self._index
+        return all(torch.equal(w[other_], w[first_]) for w in blocks)
 
     def separated(
-        self, step: int, since: int, w: Tensor, gradient: Tensor | None, largest: float
+        self, step: int, w: Tensor, gradient: Tensor | None, largest: float, told: Sequence[Event]
     ) -> list[Event]:
-        """Events for the classes that are not bitwise equal (any more); these are followed no longer.
+        """Events for the classes that are not bitwise equal any more; these are followed no longer.
 
-        ``w`` (U, K) all weights, ``gradient`` likewise, ``largest`` gradient in the layer's module; ``since``
-        is the last step at which the class was seen tied.
+        ``w`` (U, K) all weights, ``gradient`` likewise, ``largest`` gradient in the layer's module; ``told``
+        are the events so far.
         """
         found, kept = [], []
         for units in self.open:
@@ -85,37 +94,45 @@ class Ties:
             if gap == 0:
                 kept.append(units)
                 continue
-            cause, because = self._cause(w, units, gap, gradient, largest, step - since)
-            who = (
-                f"units {_listed(units)} were equal until step {since} and differ by {gap:.1e} now"
-            )
+            own = None if gradient is None else gradient[list(units)]
+            cause, because = self._cause(w, gap, own, largest, told)
+            who = f"units {_listed(units)} were equal and differ by {gap:.1e} after update {step}"
             found.append(Event(step, self.layer, "separated", units, cause, f"{who}: {because}"))
-        self.open, self._pairs = kept, None
+        self.open, self._index = kept, None
         return found
 
     def _cause(
-        self,
-        w: Tensor,
-        units: tuple[int, ...],
-        gap: float,
-        gradient: Tensor | None,
-        largest: float,
-        updates: int,
+        self, w: Tensor, gap: float, own: Tensor | None, largest: float, told: Sequence[Event]
     ) -> tuple[Cause, str]:
-        unit = torch.finfo(w.dtype).eps
-        size = float(w.abs().max())
+        eps = torch.finfo(w.dtype).eps
+        ulps = gap / (eps * (float(w.abs().max()) or 1.0))
+        few = f"{max(ulps, 1):.0f} units in the last place"
         if self.certified:
-            return "rounding", "rounding, for in exact arithmetic the audit certifies them locked"
-        if gap <= ULPS * unit * size * max(updates, 1):
-            return "rounding", f"rounding, {gap / (unit * size):.0f} units in the last place"
-        if gradient is not None and largest > 0:
-            own = float(gradient[list(units)].abs().max())
-            if own <= NOISE * unit * largest:
-                return "rounding", (
-                    f"rounding, for their gradients ({own:.0e} beside {largest:.0e}) are nothing else and "
-                    "the optimizer amplifies it"
-                )
-        return "gradients", "their gradients (or the optimizer's state) differ"
+            return "rounding", "rounding, for an audit certifies them locked"
+        if own is None:
+            return ("rounding", f"rounding, {few}") if ulps <= ULPS else ("gradients", DIFFER)
+        size = float(own.abs().max())
+        if size == 0:
+            return (
+                "gradients",
+                "they have no gradient, so the updates differ: noise, or the optimizer's state",
+            )
+        if size <= NOISE * eps * largest:
+            return "rounding", (
+                f"rounding, for their gradients ({size:.0e} beside {largest:.0e}) are nothing else and the "
+                "optimizer amplifies it"
+            )
+        apart = float((own.amax(0) - own.amin(0)).max()) / size
+        if ulps <= ULPS and apart <= APART:
+            return "rounding", f"rounding, {few}"
+        source = next((e.layer for e in told if e.cause == "rounding"), None)
+        if apart <= eps**0.5 and (source is not None or eps < 1e-12):
+            handed = f" handed on by {source}" if source is not None else ""
+            return "rounding", f"rounding{handed}, for their gradients agree to {apart:.0e}"
+        return "gradients", DIFFER
+
+
+DIFFER = "their gradients (or the optimizer's state) differ"
 
 
 def _listed(units: tuple[int, ...]) -> str:

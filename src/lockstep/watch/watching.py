@@ -22,7 +22,7 @@ from lockstep.watch import weights
 from lockstep.watch.activity import TAU
 from lockstep.watch.capture import Capture, Seen, compiled, withheld
 from lockstep.watch.counting import Counter
-from lockstep.watch.layers import Watched, rows, vectors, watched_layers
+from lockstep.watch.layers import Watched, blocks, rows, vectors, watched_layers
 from lockstep.watch.rows import Row
 from lockstep.watch.sinks import Parquet, write
 from lockstep.watch.ties import NOISE, Event, Ties
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 FORMAT = 1
+DRIFT = 1e-6  # of the size of the parameter: a drift worth an event
 Groups = Mapping[str, Sequence[Sequence[int]]]
 
 
@@ -128,8 +129,9 @@ class Watch:
         self._open: dict[str, Row] | None = None  # the rows of the present step, once begun
         self._rows_of: dict[str, tuple[Tensor, weights.Labels]] = {}
         self._start: dict[str, list[Tensor]] = {}
-        self._quiet: dict[str, list[Tensor]] = {}
-        self._tied_at = 0
+        self._quiet: dict[
+            str, list[tuple[Tensor, Tensor]]
+        ] = {}  # never above rounding, not always 0
         self._closed_sinks = False
 
     # -- the context ---------------------------------------------------------------------------------
@@ -320,6 +322,7 @@ class Watch:
             for layer in self._layers:
                 row = row_.empty(self.updates, layer.name, layer.place.width)
                 self._open[layer.name] = row
+                self._drift(layer, row)
                 w = None if layer.weightless else rows(layer, self._subject, self._tensors)
                 if w is None:
                     row_.withhold(row, "weights", layer.weightless or "they are not at hand")
@@ -353,7 +356,7 @@ class Watch:
         if layer.name in self._rows_of:
             w, labels = self._rows_of[layer.name]
             row_.of_gradients(row, labels, w, rows(layer, self._subject, gradients))
-        self._drift(layer, row, gradients)
+        self._find_quiet(layer, gradients)
 
     def _of_activity(self, layer: Watched, row: Row, seen: Seen | None, last: bool) -> None:
         if seen is None:
@@ -483,15 +486,20 @@ class Watch:
             }
 
     def _follow(self, gone: set[tuple[str, tuple[int, ...]]]) -> dict[str, Ties]:
-        """What is to be followed: groups whose weights are bitwise equal now, and that have not come apart."""
+        """Groups whose weights are bitwise equal now and that have not come apart.
+
+        Bare vectors (the logits of a mixture) are followed too: rounding may begin there.
+        """
         found = {}
-        for name, classes in (self._groups or {}).items():
-            if name not in self._rows_of and self._rows_of:
+        for layer in self._layers:
+            name, classes = layer.name, (self._groups or {}).get(layer.name, ())
+            w = rows(layer, self._subject, self._tensors)
+            if w is None or not (classes or layer.place.source == "parameter"):
                 continue
-            left = [c for c in classes if (name, tuple(c)) not in gone]
-            if name in self._rows_of:
-                w = self._rows_of[name][0]
-                left = [c for c in left if bool((w[list(c)] == w[c[0]]).all())]
+            if not classes:
+                classes = weights.classes(weights.same(w))
+            equal = [c for c in classes if bool((w[list(c)] == w[c[0]]).all())]
+            left = [c for c in equal if len(c) > 1 and (name, tuple(c)) not in gone]
             if left:
                 found[name] = Ties(name, tuple(left), self._certified)
         return found
@@ -500,18 +508,19 @@ class Watch:
         """One comparison for each layer that has tied units; a closer look where they are equal no more."""
         if not self._ties:
             return
-        since, self._tied_at = self._tied_at, self.updates
         by_name = {layer.name: layer for layer in self._layers}
         for name, ties in list(self._ties.items()):
             layer = by_name[name]
             with torch.no_grad():
-                w = rows(layer, self._subject, self._tensors)
-                if w is None or (ties.together(w) and self._open is None):
+                parts = blocks(layer, self._subject, self._tensors)
+                if not parts or ties.together(parts):
                     continue
                 gradients = self._gradients()
                 own = rows(layer, self._subject, gradients)
                 largest = self._largest(layer, gradients)
-                self.events += ties.separated(self.updates, since, w, own, largest)
+                found = ties.separated(self.updates, torch.cat(parts, 1), own, largest, self.events)
+            # Gains of norms are equal at first by convention: that they differ is no event.
+            self.events += [e for e in found if not layer.weightless or e.cause == "rounding"]
             if not ties.open:
                 del self._ties[name]
 
@@ -541,38 +550,40 @@ class Watch:
             units = ties.open[0]
             self.events.append(Event(self.updates, layer.name, "bits", units, "rounding", message))
 
-    def _drift(self, layer: Watched, row: Row, gradients: Mapping[str, Tensor]) -> None:
-        """Biases and gains whose gradients were rounding at every look, and how far they have moved."""
-        start = self._start.get(layer.name)
-        now = vectors(layer, self._tensors)
-        own = vectors(layer, gradients)
-        if (
-            not start
-            or len(own) != len(start)
-            or now[0].dtype not in (torch.float32, torch.float64)
-        ):
-            return
-        level = NOISE * torch.finfo(now[0].dtype).eps * self._largest(layer, gradients)
-        quiet = [(g.abs() <= level) & (g != 0) for g in own]
-        before = self._quiet.get(layer.name, quiet)
-        self._quiet[layer.name] = both = [a & b for a, b in zip(before, quiet, strict=True)]
+    def _drift(self, layer: Watched, row: Row) -> None:
+        """How far biases and gains have moved whose gradients were nothing but rounding at every look."""
+        start, now = self._start.get(layer.name), vectors(layer, self._tensors)
+        quiet = [small & some for small, some in self._quiet.get(layer.name, [])]
         moved = [
             float((n - s).abs()[q].max())
-            for n, s, q in zip(now, start, both, strict=True)
+            for n, s, q in zip(now, start or [], quiet, strict=False)
             if q.any()
         ]
-        if not moved or level == 0:
+        if not moved:
             return
         row["drift"] = max(moved)
         size = max(float(self._tensors[name].abs().max()) for name, _ in layer.place.slices)
         told = any(e.layer == layer.name and e.kind == "drift" for e in self.events)
-        if row["drift"] > 1e-6 * size and not told:
-            units = tuple(both[-1].nonzero().flatten().tolist())
+        if row["drift"] > DRIFT * size and not told:
+            units = tuple(quiet[-1].nonzero().flatten().tolist())
             message = (
                 f"biases or gains have moved by {row['drift']:.1e}, although their gradients were never more than "
-                "rounding: the optimizer amplifies it (or decays them); the function need not care"
+                "rounding: the optimizer amplifies it (or decays them)"
             )
             self.events.append(Event(self.updates, layer.name, "drift", units, "rounding", message))
+
+    def _find_quiet(self, layer: Watched, gradients: Mapping[str, Tensor]) -> None:
+        """Which entries' gradients are nothing but rounding beside the others of their module."""
+        own = vectors(layer, gradients)
+        if not own or own[0].dtype not in (torch.float32, torch.float64):
+            self._quiet.pop(layer.name, None)
+            return
+        level = NOISE * torch.finfo(own[0].dtype).eps * self._largest(layer, gradients)
+        before = self._quiet.get(layer.name) or [(g == g, g != g) for g in own]
+        self._quiet[layer.name] = [
+            (small & (g.abs() <= level), some | (g != 0))
+            for (small, some), g in zip(before, own, strict=True)
+        ]
 
     # -- sinks ---------------------------------------------------------------------------------------------
 
