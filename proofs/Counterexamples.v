@@ -13,21 +13,8 @@ Unset Printing Implicit Defensive.
 Import GRing.Theory.
 Local Open Scope ring_scope.
 
-Notation Q := Qc_comRingType.
-
-(** Gradient descent, [w := w - alpha dJ/dw], for weights and biases. *)
-Definition descent (alpha : Qc) : optimizer Q unit :=
-  let rule := fun G theta => Param (value theta - alpha * G : Q) tt in fun _ _ => Rules rule rule.
-
 (** The loss [(a - y)^2 / 2] of a network with one output: its gradient is [a - y]. *)
 Definition half_square (y : Qc) : vector Q -> vector Q := fun a _ => a 0%N - y.
-
-(** The square function and its derivative, a nonlinear activation. *)
-Definition square (z : Q) : Q := z * z.
-Definition square' (z : Q) : Q := z + z.
-
-Definition identity (z : Q) : Q := z.
-Definition identity' (z : Q) : Q := 1.
 
 (** ** (e) Equal incoming weights alone are not enough *)
 
@@ -79,10 +66,6 @@ Qed.
 
 Definition quarters (rows : seq (seq Z)) : seq (seq Qc) :=
   [seq [seq frac a 4 | a <- row] | row <- rows].
-
-Definition dense (g g' : Q -> Q) (weights : seq (seq Qc)) (biases : seq Qc) : layer Q unit :=
-  Layer (size weights) g g'
-    (Entries (fun i j => Param (mat 0 weights i j) tt) (fun i => Param (vec biases i) tt)).
 
 (** 3-3-2-1; units 0 and 1 of the first layer have equal incoming weights. *)
 Definition one_sided : network Q unit := (

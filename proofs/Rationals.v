@@ -12,6 +12,9 @@ Set Implicit Arguments.
 Unset Strict Implicit.
 Unset Printing Implicit Defensive.
 
+Import GRing.Theory.
+Local Open Scope ring_scope.
+
 (** ** A commutative ring *)
 
 Definition Qc_eqb (x y : Qc) : bool := if Qc_eq_dec x y then true else false.
@@ -55,5 +58,26 @@ Canonical Qc_comRingType := ComRingType Qc Qcmult_comm.
 (** [frac a b] is the number a/b. *)
 Definition frac (a : Z) (b : positive) : Qc := Q2Qc (Qmake a b).
 
-Definition vec (xs : seq Qc) : vector Qc_comRingType := nth (Q2Qc 0) xs.
-Definition mat (T : Type) (x0 : T) (xss : seq (seq T)) (i j : nat) : T := nth x0 (nth [::] xss i) j.
+Notation Q := Qc_comRingType.
+
+Definition vec (xs : seq Qc) : vector Q := nth 0 xs.
+Definition mat (rows : seq (seq Qc)) (i j : nat) : Qc := nth 0 (nth [::] rows i) j.
+
+(** ** Layers and updates written out *)
+
+(** Activations that are rational functions, with their derivatives. *)
+Definition identity (z : Q) : Q := z.
+Definition identity' (z : Q) : Q := 1.
+Definition square (z : Q) : Q := z * z.
+Definition square' (z : Q) : Q := z + z.
+Definition cube (z : Q) : Q := z * z * z.
+Definition cube' (z : Q) : Q := frac 3 1 * (z * z).
+
+(** A layer from its weights, row by row, and its biases. *)
+Definition dense (g g' : Q -> Q) (weights : seq (seq Qc)) (biases : seq Qc) : layer Q unit :=
+  Layer (size weights) g g'
+    (Entries (fun i j => Param (mat weights i j : Q) tt) (fun i => Param (vec biases i) tt)).
+
+(** Gradient descent, [w := w - alpha dJ/dw], for weights and biases. *)
+Definition descent (alpha : Qc) : optimizer Q unit :=
+  let rule := fun G theta => Param (value theta - alpha * G : Q) tt in fun _ _ => Rules rule rule.
