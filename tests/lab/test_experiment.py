@@ -247,3 +247,4 @@ def test_the_desk_refuses_in_words_and_forgets_tabs() -> None:
     )
     assert ask("svg", weight="w1", sample=0)["is"].startswith("<svg")
     assert ask("close") == {"is": None} and desk.experiments == {}
+    assert ask("advance", updates=3, seconds=9, layer="0", maps=False) == {"lost": True}

@@ -99,6 +99,8 @@ def test_a_flood_of_problems_is_cut() -> None:
         ("%%%", "holds no state of the lab"),
         ("AAAA", "holds no state of the lab"),
         ("x" * 30_000, "holds 30000 characters of state, 20000 at most"),
+        (packed("{}") + "xx", "holds no state of the lab"),
+        (packed('{"seed":5}')[:-6], "holds no state of the lab"),
         (packed("{"), "holds no state of the lab"),
         (packed("[" * 5000), "holds no state of the lab"),
         (packed('{"seed":1' + " " * 100_000 + "}"), "unpacks to more than 60000 bytes"),

@@ -45,7 +45,9 @@ def json_in(text: str) -> Any:
         raw = opened.decompress(packed, LARGEST)
         if opened.unconsumed_tail:
             raise UsageError(f"the address unpacks to more than {LARGEST} bytes")
-        return parsed(raw)
+        if not opened.eof or opened.unused_data:
+            raise ValueError("cut off, or with something behind it")
+        return json.loads(raw.decode())
     except (ValueError, binascii.Error, zlib.error, RecursionError) as error:
         if isinstance(error, UsageError):
             raise
@@ -53,7 +55,3 @@ def json_in(text: str) -> Any:
             "the address holds no state of the lab: it is cut off, mistyped or of another page"
         ) from error
 
-
-def parsed(raw: bytes) -> Any:
-    """JSON in UTF-8."""
-    return json.loads(raw.decode())

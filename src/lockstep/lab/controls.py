@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
-Handler = Callable[[Any], Awaitable[None]]
-CHANGED = "(e) => emit(e.target.type === 'checkbox' ? e.target.checked : e.target.value)"
+from lockstep.lab.hearing import FLAG, TEXT, Handler, hear
+
+VALUE, CHECKED = "(e) => emit(e.target.value)", "(e) => emit(e.target.checked)"
 
 
 def html(tag: str, text: str = "", classes: str = "", **attributes: Any) -> TextElement:
@@ -26,14 +29,13 @@ def shown(made: Element, **attributes: Any) -> None:
     made.update()
 
 
-def choice(label: str, options: Mapping[str, str], value: str, handler: Handler) -> Element:
+def choice(label: str, options: Mapping[str, str], value: str, handler: Handler) -> TextElement:
     """A labelled drop-down list."""
     with html("label", classes="field"):
         html("span", label)
-        with html("select", value=value).on(
-            "change", lambda e: handler(e.args), js_handler=CHANGED
-        ) as made:
+        with html("select", value=value) as made:
             listed(options)
+    hear(made, "change", TEXT, handler, sent=VALUE)
     return made
 
 
@@ -46,34 +48,33 @@ def listed(options: Mapping[str, str]) -> None:
 def number(
     label: str,
     value: float,
-    handler: Handler,
+    handler: Callable[[Any], Awaitable[None]],
     *,
     low: float,
     high: float,
     step: float | str = 1,
-) -> Element:
-    """A labelled number field; the handler gets a number, or nothing was typed."""
+) -> TextElement:
+    """A labelled number field; the handler gets finite numbers only."""
 
-    async def given(text: Any) -> None:
-        try:
+    async def given(text: str) -> None:
+        with contextlib.suppress(ValueError):
             found = float(text)
-        except (TypeError, ValueError):
-            return
-        await handler(int(found) if step == 1 and found.is_integer() else found)
+            if math.isfinite(found):
+                await handler(int(found) if found.is_integer() else found)
 
     with html("label", classes="field"):
         html("span", label)
         made = html("input", type="number", min=low, max=high, step=step, value=value)
-        made.on("change", lambda e: given(e.args), js_handler=CHANGED)
+    hear(made, "change", TEXT, given, sent=VALUE)
     return made
 
 
-def switch(label: str, value: bool, handler: Handler) -> Element:
+def switch(label: str, value: bool, handler: Handler) -> TextElement:
     """A labelled check box."""
     with html("label", classes="field switch"):
         made = html("input", type="checkbox", checked=value)
-        made.on("change", lambda e: handler(bool(e.args)), js_handler=CHANGED)
         html("span", label)
+    hear(made, "change", FLAG, handler, sent=CHECKED)
     return made
 
 

@@ -1,6 +1,7 @@
 """The worker's side: experiments by tab, and the requests that can be made of them. Runs in a process of its own.
 
-A request is one line of JSON, ``{"tab", "call", "with"}``; so is an answer, ``{"is": …}`` or ``{"refused": text}``.
+A request is one line of JSON, ``{"tab", "call", "with"}``; so is an answer, ``{"is": …}``,
+``{"refused": text}``, or ``{"lost": true}`` where the tab has no experiment here.
 One request at a time, in the order of arrival, so nothing is shared between threads.
 """
 
@@ -43,6 +44,8 @@ class Desk:
     def answer(self, line: str) -> str:
         """The answer to one request."""
         request = json.loads(line)
+        if request["call"] != "open" and request["tab"] not in self.experiments:
+            return json.dumps({"lost": True})
         try:
             found = self.calls[request["call"]](request["tab"], **request["with"])
         except LockstepError as error:

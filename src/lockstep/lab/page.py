@@ -13,7 +13,8 @@ from lockstep.errors import UsageError
 from lockstep.lab import export
 from lockstep.lab.address import decoded, encoded
 from lockstep.lab.components import Address, Curves, Files, Graph, Plane
-from lockstep.lab.controls import button, html, shown
+from lockstep.lab.controls import button, choice, html, shown
+from lockstep.lab.hearing import EDIT, INDEX, PLACE, TEXT, hear
 from lockstep.lab.lessons import lessons
 from lockstep.lab.panels import LessonPanel, TiePanel, WhyPanel
 from lockstep.lab.session import Selection, Session
@@ -98,26 +99,20 @@ class Page:
             button("100 steps", self.step_hundred, data_do="hundred")
             button("Same start", self.restart, data_do="restart")
             button("New start", self.new_start, data_do="new-start")
-            with html("label", classes="field"):
-                html("span", "Speed")
-                with html("select", value="150").on(
-                    "change",
-                    lambda e: self.set_speed(e.args),
-                    js_handler="(e) => emit(e.target.value)",
-                ):
-                    for value, text in SPEEDS.items():
-                        html("option", text, value=value)
+            choice("Speed", SPEEDS, "150", self.set_speed)
 
     def network(self) -> None:
         """Graph, plane, curves and the address."""
-        self.graph = Graph().on("weight", lambda e: self.toggle_weight(e.args))
-        self.graph.on("unit", lambda e: self.toggle_unit_at(e.args))
-        self.graph.on("edit", lambda e: self.edit_weight(e.args))
-        self.graph.on("drawn", lambda _: self.drawn(), args=[])
+        self.graph = Graph()
+        hear(self.graph, "weight", TEXT, self.toggle_weight)
+        hear(self.graph, "unit", PLACE, self.toggle_unit_at)
+        hear(self.graph, "edit", EDIT, self.edit_weight)
+        hear(self.graph, "drawn", {}, self.drawn)
         with html("div", classes="row below"):
-            self.plane = Plane().on("sample", lambda e: self.choose_sample(int(e.args) + 1))
-            self.curves = Curves()
-        self.address = Address().on("moved", lambda e: self.moved(e.args))
+            self.plane, self.curves = Plane(), Curves()
+        hear(self.plane, "sample", INDEX, lambda index: self.choose_sample(index + 1))
+        self.address = Address()
+        hear(self.address, "moved", TEXT, self.moved)
 
     def foretell(self) -> None:
         """The words of the lesson and the settings, before a worker has looked at them."""
@@ -165,6 +160,7 @@ class Page:
         """What is certain about the chosen units."""
         self.ties.show(badges)
         shown(self.graph, groups=badges["groups"])
+        shown(self.curves, locked=badges["kind"] == "locked")
 
     def said(self, message: str) -> None:
         """Something went wrong, or nothing did."""
@@ -212,7 +208,7 @@ class Page:
         """Back or forward."""
         await self.visit(str(search), new=False)
 
-    def drawn(self) -> None:
+    def drawn(self, _: Any) -> None:
         """A frame is on the screen."""
         if self.session is not None:
             self.session.frame_drawn()
@@ -252,9 +248,9 @@ class Page:
         """Another random start."""
         await self.live.change(seed=(self.live.state.seed + 1) % 1_000_000, lesson="")
 
-    async def set_speed(self, value: Any) -> None:
+    async def set_speed(self, value: str) -> None:
         """Updates a second."""
-        if str(value) in SPEEDS:
+        if value in SPEEDS:
             self.live.speed = float(value)
 
     async def change(self, **fields: Any) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from lockstep.lab.components import Chains
-from lockstep.lab.controls import Handler, button, choice, html, listed, number, shown, switch
+from lockstep.lab.controls import button, choice, html, listed, number, shown, switch
+from lockstep.lab.hearing import Handler
 from lockstep.lab.lessons import Lesson, lessons
 from lockstep.lab.session import Selection
 
@@ -54,7 +55,11 @@ class LessonPanel:
 class WhyPanel:
     """One chain as a table, or two side by side with the factor that differs lit."""
 
-    def __init__(self, select: Callable[[int, str], Awaitable[None]], sample: Handler) -> None:
+    def __init__(
+        self,
+        select: Callable[[int, str], Awaitable[None]],
+        sample: Callable[[Any], Awaitable[None]],
+    ) -> None:
         with html("section", classes="panel why", aria_label="Why"):
             html("h2", "Why")
             with html("div", classes="row"):

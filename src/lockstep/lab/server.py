@@ -12,7 +12,6 @@ import webbrowser
 from lockstep.errors import UsageError
 
 HOST = "127.0.0.1"
-LARGEST = 200_000  # bytes of a message from a browser
 
 
 def serve(*, port: int, open_browser: bool) -> None:
@@ -23,6 +22,7 @@ def serve(*, port: int, open_browser: bool) -> None:
     try:
         import uvicorn
 
+        from lockstep.lab.messages import LARGEST
         from lockstep.lab.site import application
     except ImportError as error:
         raise UsageError(f"the lab needs NiceGUI ({error}): pip install 'lockstep[lab]'") from error

@@ -63,6 +63,7 @@ class Session:
     def __post_init__(self) -> None:
         self.worker = self.workers.for_tab(self.tab)
         self.structure: dict[str, Any] = {}
+        self.runs = 0
         self.goal = 0  # the step to which it trains without being told to play
         self.playing = False
         self.turn = asyncio.Lock()
@@ -94,6 +95,8 @@ class Session:
         """A change of weights: it begins a new run from the weights of now."""
         with self.refusals():
             await self.pause()
+            if how.get("at", 0) >= self.state.entries:
+                raise UsageError("there is no such weight in this network")
             values = await self.ask("edit", what=what, **how)
             await self.open(read(values), new=True)
 
@@ -149,6 +152,8 @@ class Session:
         async with self.turn:
             self.rest(goal=state.steps)
             self.structure = await self.worker.ask(self.tab, "open", state=state.start.written())
+            self.runs += 1
+            self.structure["run"] = self.runs
             self.state = state.start
             self.selection = self.fitting(selection)
             self.view.opened(state, self.structure)

@@ -41,6 +41,7 @@ def application(port: int, ready: Callable[[], None]) -> FastAPI:
         dark=None,
         language="en-US",
         tailwind=False,
+        reconnect_timeout=8.0,  # seconds until a tab that has gone is freed
         message_history_length=100,
         binding_refresh_interval=None,
         show_welcome_message=False,

@@ -33,6 +33,8 @@ class Worker:
         answer = json.loads(
             await asyncio.shield(asyncio.ensure_future(self.exchange(line.encode())))
         )
+        if "lost" in answer:
+            raise WorkerLost("a worker process of the lab ended, and this tab's run with it")
         if "refused" in answer:
             raise UsageError(answer["refused"])
         return answer["is"]

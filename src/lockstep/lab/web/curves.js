@@ -10,7 +10,7 @@ export default {
       <figure v-for="(title, n) in titles" :key="n"><figcaption>{{ title }} <output :data-curve="n">{{ last[n] }}</output></figcaption>
         <div class="chart" role="img" :aria-label="title + ' over the updates'"></div></figure>
     </div>`,
-  props: { structure: Object, level: Number, units: { type: Array, default: () => [] }, dark: Boolean },
+  props: { structure: Object, level: Number, units: { type: Array, default: () => [] }, dark: Boolean, locked: Boolean },
   data() {
     return { titles: ["Loss", "Weights of the chosen units", "Distance between units"], last: ["", "", ""] };
   },
@@ -27,7 +27,7 @@ export default {
     this.charts.forEach((chart) => chart.dispose());
   },
   watch: {
-    structure() { this.clear(); },
+    "structure.run"() { this.clear(); }, // every update from the server brings a new, equal structure
     units() { this.draw(); },
     level() { this.frames.forEach((f) => { f.distances = {}; }); this.draw(); },
     dark() { this.charts.forEach((chart) => chart.dispose()); this.observer.disconnect(); this.start(); this.draw(); },
@@ -64,7 +64,11 @@ export default {
     },
     tell(f) {
       const pairs = this.pairs().map(([i, j]) => f.distances[i + "," + j]).filter((d) => d !== undefined);
-      this.last = [f.loss === null ? "not finite" : digits(f.loss), "", pairs.length ? (Math.max(...pairs) === 0 ? "0, exactly" : digits(Math.max(...pairs))) : ""];
+      this.last = [f.loss === null ? "not finite" : digits(f.loss), "", pairs.length ? this.distance(Math.max(...pairs)) : ""];
+    },
+    distance(d) {
+      if (d === 0) return "0, exactly";
+      return digits(d) + (this.locked && d < 1e-6 ? ", by rounding only" : "");
     },
     pairs() {
       const units = [...this.units].sort((a, b) => a - b);

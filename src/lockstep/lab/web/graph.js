@@ -65,7 +65,7 @@ export default {
     tall() { return Math.max(...this.structure.sizes); },
     width() { return 2 * MARGIN + ACROSS * (this.structure.sizes.length - 1); },
     height() { return this.down * this.tall + 30; },
-    minWidth() { return Math.max(300, this.structure.sizes.length * 100); },
+    minWidth() { return Math.max(300, this.structure.sizes.length * 85); },
     edges() { return this.structure.weights; },
     edited() { return [...this.edges, ...(this.small ? this.structure.biases : [])].filter((e) => this.chosen(e)); },
     nodes() {
