@@ -4,12 +4,12 @@ PYTHON ?= $(shell python3.11 -c "" 2>/dev/null && echo python3.11 || echo python
 BIN    := .venv/bin
 READY  := .venv/.ready
 # What `make wheel-test` leaves out, as a pytest marker expression.
-WHEEL  ?= not slow
+WHEEL  ?= not slow and not browser
 WHEEL_TESTS ?= tests
 # At most so many rows of each test table in `make test`, evenly spread.
 MOST   ?= 2
 
-.PHONY: venv demo test test-all check wheel-test proofs bench clean
+.PHONY: venv demo test test-all check browser-test wheel-test proofs bench clean
 
 venv: $(READY)
 
@@ -30,11 +30,19 @@ check: venv
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --most $(MOST)
+	$(BIN)/python -m pytest -q -m "not slow and not browser" -n 2 --most $(MOST)
 
 # Every row of every table, and the slow tests.
 test-all: check
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -m "not browser" -n 2
+
+# The lab in a real Chromium; about two minutes. Pictures of what was seen are left in build/lab.
+browser-test: venv
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  sudo="$$(test "$$(id -u)" = 0 || echo sudo)"; \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium chromium-driver; }
+	$(BIN)/python -m pip install -q -e '.[browser]' torch==$(TORCH)
+	$(BIN)/python -m pytest -q -m browser tests/lab
 
 # The tests against the built wheel, from an empty folder. The fresh venv borrows the third-party
 # packages of .venv through a .pth file; .pth files of a borrowed folder are not read, so the

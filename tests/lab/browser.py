@@ -28,7 +28,9 @@ FLAGS = (
 def chromium(profile: Path, width: int = 1280, height: int = 900) -> webdriver.Chrome:
     """A browser with a profile of its own; says what to install where there is none."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert browser and driver, "install Debian's chromium and chromium-driver (make browser-test does)"
+    assert browser and driver, (
+        "install Debian's chromium and chromium-driver (make browser-test does)"
+    )
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for flag in (*FLAGS.split(), f"--user-data-dir={profile}", f"--window-size={width},{height}"):

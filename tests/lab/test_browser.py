@@ -59,7 +59,9 @@ def test_each_lesson_loads_trains_and_reaches_its_verdict(lab: Lab, name: str) -
     lesson = lessons()[name]
     lab.open(f"?lesson={name}")
     assert lab.badge.startswith(TEXTS[lesson.verdict])
-    assert lesson.commentary in lab.one(".lesson").text and lesson.question in lab.one(".lesson").text
+    assert (
+        lesson.commentary in lab.one(".lesson").text and lesson.question in lab.one(".lesson").text
+    )
     lab.pick("Speed", "as fast as can be")
     lab.do("show-me")
     lab.reaches(lesson.steps)
@@ -71,7 +73,9 @@ def test_each_lesson_loads_trains_and_reaches_its_verdict(lab: Lab, name: str) -
     )
     assert min(points) > 3
     if lesson.verdict == "locked":
-        assert re.fullmatch(r"0, exactly|\d(\.\d+)?e-1[5-9], by rounding only", lab.one("[data-curve='2']").text)
+        assert re.fullmatch(
+            r"0, exactly|\d(\.\d+)?e-1[5-9], by rounding only", lab.one("[data-curve='2']").text
+        )
     lab.shoot(SHOTS / f"lesson-{name}.png")
 
 
@@ -92,13 +96,17 @@ def test_editing_a_weight_changes_the_certificate(lab: Lab) -> None:
 
 def test_comparing_two_weights_names_w5_and_w6(lab: Lab) -> None:
     lab.open("?lesson=incoming-equal")
-    lab.until(lambda: lab.verdict == "dJ/dw1 and dJ/dw3 differ because w5 = 0.5 and w6 = -0.3 differ.")
+    lab.until(
+        lambda: lab.verdict == "dJ/dw1 and dJ/dw3 differ because w5 = 0.5 and w6 = -0.3 differ."
+    )
     lit = [row.text for row in lab.all(".chains tr.differ")]
     assert len(lit) == 1 and "dz3/da1 = w5" in lit[0] and "dz3/da2 = w6" in lit[0]
     chains = [{e.get_attribute("data-weight") for e in lab.all(f".edge.chain{n}")} for n in (0, 1)]
     assert chains == [{"w1", "w5"}, {"w3", "w6"}]
     lab.click("[data-weight=w3]")
-    lab.until(lambda: "dJ/dw1 = dJ/da3 · da3/dz3 · dz3/da1 · da1/dz1 · dz1/dw1" in lab.one(".chains").text)
+    lab.until(
+        lambda: "dJ/dw1 = dJ/da3 · da3/dz3 · dz3/da1 · da1/dz1 · dz1/dw1" in lab.one(".chains").text
+    )
 
 
 def test_numbers_on_the_page_are_the_librarys(lab: Lab) -> None:
@@ -109,11 +117,20 @@ def test_numbers_on_the_page_are_the_librarys(lab: Lab) -> None:
     lab.do("hundred")
     lab.reaches(100)
     model, (x, y) = nets.network(state), points("xor", 200, 0.0, 0)
-    history = train(model, x, y, loss=nets.LOSSES["bce"], optimizer=nets.optimizer(state), steps=100, seed=7)
-    texts = dict(re.findall(r"(\w+) = (\S+)", " ".join(e.get_attribute("aria-label").split(",")[0] for e in lab.all("[data-weight]"))))
+    history = train(
+        model, x, y, loss=nets.LOSSES["bce"], optimizer=nets.optimizer(state), steps=100, seed=7
+    )
+    texts = dict(
+        re.findall(
+            r"(\w+) = (\S+)",
+            " ".join(e.get_attribute("aria-label").split(",")[0] for e in lab.all("[data-weight]")),
+        )
+    )
     assert texts == {name: number(history.after(name)) for name in history.course}
     assert float(lab.one("[data-curve='0']").text) == float(f"{float(history.losses[-1]):.4g}")
-    assert float(lab.one("[data-curve='2']").text) == float(f"{float(history.distance('0', 0, 1)[-1]):.4g}")
+    assert float(lab.one("[data-curve='2']").text) == float(
+        f"{float(history.distance('0', 0, 1)[-1]):.4g}"
+    )
     found = compare(model, x, y, nets.LOSSES["bce"], "w1", "w3")
     lab.until(lambda: lab.verdict == found.verdict)
     gradients = [e.text for e in lab.all("[data-gradient]")]
@@ -121,7 +138,9 @@ def test_numbers_on_the_page_are_the_librarys(lab: Lab) -> None:
 
 
 def test_a_link_reproduces_the_weights_in_a_fresh_browser(lab: Lab, tmp_path: Path) -> None:
-    lab.open("?s=" + encoded(State(hidden=(3, 2), activation="tanh", batch=16, dropout=0.1, seed=3)))
+    lab.open(
+        "?s=" + encoded(State(hidden=(3, 2), activation="tanh", batch=16, dropout=0.1, seed=3))
+    )
     link = lab.driver.current_url
     seen = [after_a_hundred(lab)]
     driver = chromium(tmp_path)
@@ -215,6 +234,7 @@ def test_tying_and_untying_change_the_badge(lab: Lab) -> None:
     lab.until(lambda: lab.badge == "locked for ever")
     lab.do("add-layer")
     lab.until(lambda: lab.state.hidden == (2, 2) and lab.badge == "will separate, because w5 ≠ w6")
+    assert lab.said == ""
 
 
 def test_the_largest_network_is_drawn_and_trained(lab: Lab) -> None:
@@ -223,7 +243,12 @@ def test_the_largest_network_is_drawn_and_trained(lab: Lab) -> None:
     lab.do("hundred")
     lab.reaches(100)
     lab.click("[data-unit='3,4']")
-    lab.until(lambda: "unit 21" in lab.one(".curves").text or lab.one("[data-unit='3,4']").get_attribute("aria-pressed") == "true")
+    lab.until(
+        lambda: (
+            "unit 21" in lab.one(".curves").text
+            or lab.one("[data-unit='3,4']").get_attribute("aria-pressed") == "true"
+        )
+    )
     lab.shoot(SHOTS / "largest.png")
 
 
@@ -259,20 +284,26 @@ def test_keyboard_alone_reaches_weights_and_units(lab: Lab) -> None:
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_fault_and_nothing_sticks_out(lab: Lab, width: int, scheme: str) -> None:
+def test_axe_finds_no_serious_fault_and_nothing_sticks_out(
+    lab: Lab, width: int, scheme: str
+) -> None:
     source = os.environ.get("AXE") or files("axe_core_python").joinpath("axe.min.js")
     lab.driver.set_window_size(width, 900)
     lab.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
     )
     lab.driver.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
     )
     try:
         lab.open("?lesson=incoming-equal")
         lab.do("show-me")
         lab.reaches(200)
-        lab.driver.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        lab.driver.execute_script(
+            "document.querySelectorAll('details').forEach((d) => { d.open = true; })"
+        )
         lab.driver.execute_script(Path(str(source)).read_text("utf-8"))
         found = lab.driver.execute_async_script("axe.run().then(arguments[0])")
         faults = [
@@ -283,10 +314,13 @@ def test_axe_finds_no_serious_fault_and_nothing_sticks_out(lab: Lab, width: int,
         assert faults == []
         wide = lab.driver.execute_script("return document.documentElement.scrollWidth")
         assert wide <= width
-        lab.driver.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = false; })")
+        lab.driver.execute_script(
+            "document.querySelectorAll('details').forEach((d) => { d.open = false; })"
+        )
         tall = lab.driver.execute_script("return document.documentElement.scrollHeight")
         lab.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", {"width": width, "height": tall, "deviceScaleFactor": 1, "mobile": False}
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": tall, "deviceScaleFactor": 1, "mobile": False},
         )
         time.sleep(0.5)
         SHOTS.mkdir(parents=True, exist_ok=True)
@@ -298,7 +332,9 @@ def test_axe_finds_no_serious_fault_and_nothing_sticks_out(lab: Lab, width: int,
 
 
 def test_exports_arrive(lab: Lab, tmp_path: Path) -> None:
-    lab.driver.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    lab.driver.execute_cdp_cmd(
+        "Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
     lab.open("?lesson=random")
     lab.do("hundred")
     lab.reaches(100)
@@ -312,10 +348,17 @@ def test_exports_arrive(lab: Lab, tmp_path: Path) -> None:
     }
     for text, name in wanted.items():
         lab.driver.execute_script(
-            "[...document.querySelectorAll('.exports button')].find((b) => b.textContent === arguments[0]).click()", text
+            "[...document.querySelectorAll('.exports button')].find((b) => b.textContent === arguments[0]).click()",
+            text,
         )
         lab.until(lambda name=name: (tmp_path / name).is_file(), name)
     assert json.loads((tmp_path / "lockstep-lab.json").read_text("utf-8"))["steps"] == 100
     assert "train(" in (tmp_path / "lockstep_lab.py").read_text("utf-8")
-    assert all((tmp_path / f"{stem}.svg").read_text("utf-8").startswith("<svg") for stem in ("network", "loss", "weights"))
-    assert all((tmp_path / f"{stem}.png").read_bytes()[:4] == b"\x89PNG" for stem in ("network", "loss", "weights"))
+    assert all(
+        (tmp_path / f"{stem}.svg").read_text("utf-8").startswith("<svg")
+        for stem in ("network", "loss", "weights")
+    )
+    assert all(
+        (tmp_path / f"{stem}.png").read_bytes()[:4] == b"\x89PNG"
+        for stem in ("network", "loss", "weights")
+    )

@@ -54,4 +54,3 @@ def json_in(text: str) -> Any:
         raise UsageError(
             "the address holds no state of the lab: it is cut off, mistyped or of another page"
         ) from error
-
