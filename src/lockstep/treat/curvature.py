@@ -37,6 +37,8 @@ class Landscape:
         self.model, self.inputs = model, inputs
         self.loss, self.targets = loss, targets
         self.parameters = dict(model.named_parameters())
+        for p in self.parameters.values():  # of a copy: what does not train may be moved as well
+            p.requires_grad_(p.is_floating_point())
 
     def value(self) -> Tensor:
         """The loss, as a graph."""
@@ -52,7 +54,7 @@ class Landscape:
 
     def hessian_times(self, displacement: Displacement) -> dict[str, Tensor]:
         """H times a displacement (parameter → tensor of its shape)."""
-        names = [n for n, p in self.parameters.items() if p.requires_grad]
+        names = list(self.parameters)
         with quarters(), function.noiseless(self.model):
             gradients: Sequence[Tensor | None] = torch.autograd.grad(
                 self.value(),

@@ -1,8 +1,7 @@
 """``merge(…, within=…)``: units that are *nearly* what others are, replaced by combinations of those that stay.
 
-Which units stay is chosen greedily, by pivoted Cholesky factorisation of their Gram matrix on the given inputs: always
-the unit that the chosen ones explain worst, until the rest is explained to ``within`` of the layer's root mean
-square. A unit that goes is the least-squares combination of those that stay, and so are the weights that read it. The
+Which units stay is chosen greedily, as in a QR factorisation with pivots, on the given inputs: always the unit that the
+chosen ones explain worst, until the rest is explained to ``within`` of the layer's root mean square. A unit that goes is the least-squares combination of those that stay, and so are the weights that read it. The
 least number of units is NP-hard to find near a network (Farrugia-Roberts, arXiv 2306.02834); this is a bound from
 above. What is left of a unit, times the weights that read it, bounds the change of the layers that read.
 """
@@ -85,35 +84,34 @@ def chosen(
     if not seen.shape[1]:
         raise UsageError("nothing is read of these units on these inputs")
     scale = float(seen.square().mean()) ** 0.5
-    kept = pivots(seen @ seen.t() / seen.shape[1], max(within, FLOOR) * scale)
+    kept = pivots(seen, max(within, FLOOR) * scale)
     gone = [u for u in range(width) if u not in set(kept)]
     kept.sort()
+    if not gone:
+        return Choice(tuple(names), kept, gone, torch.zeros(0, len(kept)), torch.zeros(0))
     mix = torch.linalg.lstsq(seen[kept].t(), seen[gone].t(), driver="gelsd").solution.t()
-    left = (seen[gone] - mix @ seen[kept]).abs().amax(1) if gone else torch.zeros(0)
+    left = (seen[gone] - mix @ seen[kept]).abs().amax(1)
     return Choice(tuple(names), kept, gone, mix, left)
 
 
-def pivots(gram: Tensor, least: float) -> list[int]:
-    """Pivoted Cholesky: indices in the order chosen, until every residual root mean square is at most ``least``.
+def pivots(seen: Tensor, least: float) -> list[int]:
+    """Rows of ``seen`` in the order chosen, until every row's residual root mean square is at most ``least``.
 
-    >>> pivots(torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.5]]).double(), 0.1)
+    >>> pivots(torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.5]]).double(), 0.1)
     [0, 2]
     """
-    residual = gram.diagonal().clone()
-    rows: list[Tensor] = []
+    residual = seen.clone()
     order: list[int] = []
-    while len(order) < len(residual):
-        at = int(residual.argmax())
-        if float(residual[at].clamp(min=0)) ** 0.5 <= least and order:
+    while len(order) < len(seen):
+        sizes = residual.square().mean(1).sqrt()
+        sizes[order] = -1.0
+        at = int(sizes.argmax())
+        if float(sizes[at]) <= least and order:
             break
-        row = gram[at].clone()
-        for before in rows:
-            row -= before[at] * before
-        row = row / max(float(residual[at]), 1e-300) ** 0.5
-        rows.append(row)
         order.append(at)
-        residual = residual - row.square()
-        residual[order] = -1.0
+        if float(sizes[at]) > 0:
+            along = residual[at] / residual[at].norm()
+            residual = residual - (residual @ along)[:, None] * along
     return order
 
 

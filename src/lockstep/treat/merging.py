@@ -28,6 +28,10 @@ from .trajectory import follows, moved
 from .wiring import Read, Wiring, doubled, duplicate
 
 EQUAL = 1e-9
+WHOLE = (
+    "whole modules are not taken out: what combines them (a sum, a router) would have to weigh the one that stays "
+    "for all of them; untie them instead"
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ def merge(
     if within is not None:
         return nearly(start, wiring, within, layers)
     plan = _joined(start, wiring, wanted)
+    modules = [
+        Refusal(" = ".join(group.where), (), WHOLE)
+        for group in report.locked
+        if not isinstance(group.where, str) and layers is None
+    ]
     close = [
         Refusal(
             name, (), f"equal now, not locked: {why}. merge(…, within=0) merges them all the same"
@@ -103,7 +112,7 @@ def merge(
         for name, why in report.because.items()
         if layers is None or name in layers
     ]
-    return replace(plan, refused=(*plan.refused, *close))
+    return replace(plan, refused=(*plan.refused, *modules, *close))
 
 
 def certified(report: Audit, layers: Sequence[str] | None) -> dict[str, Classes]:

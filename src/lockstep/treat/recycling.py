@@ -82,13 +82,13 @@ def recycle(
         reads = wiring.values()
         silent: dict[str, list[int]] = {}
         for name in wiring.places:
-            if layers is None or name in layers:
-                quiet = [
-                    u
-                    for u in dormant_units(wiring, name, reads, dormant)
-                    if (name, u) not in jobs.done
-                ]
-                if quiet and _of_weights(wiring, name):
+            if (layers is None or name in layers) and _of_weights(wiring, name):
+                try:
+                    quiet = dormant_units(wiring, name, reads, dormant)
+                except UsageError as error:
+                    jobs.refused.append(Refusal(name, (), str(error)))
+                    continue
+                if quiet := [u for u in quiet if (name, u) not in jobs.done]:
                     silent[name] = quiet
         jobs.dormant(silent, exact=dormant == 0.0)
     return jobs.plan(keeps=not dormant)

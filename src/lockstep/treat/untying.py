@@ -159,7 +159,6 @@ def copies_of(
             [
                 (names[id(p)], torch.arange(p.numel()))
                 for p in model.get_submodule(path).parameters()
-                if p.requires_grad
             ]
             for path in paths
         ]
@@ -168,8 +167,10 @@ def copies_of(
     if nodes:
         wiring = Wiring(model, inputs)
         placed = [node for node in nodes if node[0] in wiring.places]
-        for tandem in _tandems(wiring, placed):
-            found.append(_of_units(wiring, model, tandem))
+        try:
+            found += [_of_units(wiring, model, tandem) for tandem in _tandems(wiring, placed)]
+        except UsageError as error:
+            refused += [Refusal(name, units, str(error)) for name, units, _ in placed]
         refused += [
             Refusal(name, units, "no parameter of its own holds these units")
             for name, units, _ in nodes
@@ -202,7 +203,7 @@ def _tandems(wiring: Wiring, nodes: Sequence[Node]) -> list[list[Node]]:
 
 def _of_units(wiring: Wiring, model: nn.Module, tandem: Sequence[Node]) -> Copies:
     """Incoming and outgoing entries of the r-th members of all classes, in the order of the tensors."""
-    parameters = {n for n, p in model.named_parameters() if p.requires_grad}
+    parameters = {n for n, _ in model.named_parameters()}
     count = len(tandem[0][1])
     masks: list[dict[str, Tensor]] = []
     for rank in range(count):
