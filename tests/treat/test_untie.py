@@ -169,8 +169,8 @@ def test_training_separates_what_was_untied() -> None:
         net = copy.deepcopy(model)
         if name == "untied":
             untie(net, x, loss=mse_loss, targets=y).apply()
-        optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
-        for _ in range(300):
+        optimizer = torch.optim.Adam(net.parameters(), lr=0.05)
+        for _ in range(600):
             optimizer.zero_grad()
             mse_loss(net(x), y).backward()
             optimizer.step()

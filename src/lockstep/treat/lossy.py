@@ -1,9 +1,10 @@
 """``merge(…, within=…)``: units that are *nearly* what others are, replaced by combinations of those that stay.
 
-Which units stay is chosen greedily, as in a QR factorisation with pivots, on the given inputs: always the unit that the
-chosen ones explain worst, until the rest is explained to ``within`` of the layer's root mean square. A unit that goes is the least-squares combination of those that stay, and so are the weights that read it. The
-least number of units is NP-hard to find near a network (Farrugia-Roberts, arXiv 2306.02834); this is a bound from
-above. What is left of a unit, times the weights that read it, bounds the change of the layers that read.
+Which units stay is chosen greedily, as in a QR factorisation with pivots, on the given inputs: always the unit that
+the chosen ones explain worst, until the rest is explained to ``within`` of the layer's root mean square. A unit that
+goes is the least-squares combination of those that stay, and so are the weights that read it. The least number of
+units is NP-hard to find near a network (Farrugia-Roberts, arXiv 2306.02834); this is a bound from above. What is left
+of a unit, times the weights that read it, bounds the change of the layers that read.
 """
 
 from __future__ import annotations
