@@ -1,6 +1,6 @@
 """Ratios within one run: audit against float32 forward + backward, and against training in float64.
 
-    python -m benchmarks [name ...]      names: gpt resnet growth units training
+    python -m benchmarks [name ...]      names: gpt resnet growth units training train explain
 
 Every figure is a ratio of medians taken alternately in one process, since machines are shared and noisy; the
 spread of each is printed beside it. Nothing is written anywhere.
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from lockstep import audit
 
 from .models import GPT, dense, ids, resnet18
+from .why import OPTIMIZERS, STEPS, explained, plain, recorded
 
 console = Console()
 
@@ -163,7 +164,36 @@ def training() -> None:
     console.print(table)
 
 
-BENCHMARKS = {f.__name__: f for f in (gpt, resnet, growth, units, training)}
+def train() -> None:
+    """Training with every weight recorded, against the plain loop (at most 1.3)."""
+    table = Table(title=f"train, {STEPS} steps recorded, against the plain loop")
+    for column in ("network", "optimizer", "plain", "recorded", "ratio"):
+        table.add_column(column)
+    for widths in ((2, 2, 1), (2, 16, 16, 1), (64, 32, 32, 10)):
+        for name in OPTIMIZERS:
+            assert plain(widths, name) == recorded(widths, name), "not the same training"
+            base, ours = alternately(
+                lambda w=widths, n=name: plain(w, n),
+                lambda w=widths, n=name: recorded(w, n),
+                rounds=21,
+            )
+            ratio = statistics.median(ours) / statistics.median(base)
+            shape = "-".join(map(str, widths))
+            table.add_row(shape, name, summary(base), summary(ours), f"{ratio:.2f}")
+    console.print(table)
+
+
+def explain() -> None:
+    """One weight of a network with four hidden layers of 256 units (under a second)."""
+    explained()
+    seconds = [timed(explained) for _ in range(5)]
+    table = Table(title="explain one weight, 256-256-256-256-256-1, 32 samples")
+    table.add_column("time")
+    table.add_row(summary(seconds))
+    console.print(table)
+
+
+BENCHMARKS = {f.__name__: f for f in (gpt, resnet, growth, units, training, train, explain)}
 
 if __name__ == "__main__":
     unknown = [name for name in sys.argv[1:] if name not in BENCHMARKS]

@@ -17,7 +17,9 @@ from lockstep.explain.bundled import coffee, course_network
 
 from .nets import Convolved, Noisy, Shared, data, dense
 
+LION = getattr(torch.optim, "Lion", None)  # where this version of PyTorch has it
 OPTIMIZERS = {
+    **({} if LION is None else {"lion": partial(LION, lr=0.01)}),
     "sgd": partial(torch.optim.SGD, lr=0.5),
     "momentum": partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=1e-3),
     "adam": partial(torch.optim.Adam, lr=0.05),
@@ -119,6 +121,14 @@ def test_tied_channels_through_norm_pooling_and_flatten() -> None:
 
 BAD_TIES: list[tuple[Callable[[], object], str]] = [
     (lambda: tie(course_network(), "1", [0, 1]), r"no Linear or Conv layer '1'.*'0' \(Linear\)"),
+    (
+        lambda: tie(nn.LSTM(3, 5), "", [0, 1]),
+        r"unit i owns rows i, i \+ 1 \* 5, i \+ 2 \* 5, i \+ 3 \* 5 of",
+    ),
+    (
+        lambda: tie(nn.ModuleDict({"attn": nn.MultiheadAttention(8, 2)}), "attn[heads]", [0, 1]),
+        r"head h owns rows h \* 4 to \(h \+ 1\) \* 4 - 1 of the query",
+    ),
     (lambda: tie(course_network(), "0", [0, 5]), "has units 0 to 1"),
     (lambda: tie(course_network(), "0", [1, 1]), "at least two different"),
     (lambda: tie(Shared(), "out", [0, 1]), "units 0 to 0"),
@@ -212,6 +222,19 @@ def test_trainings_that_cannot_be(changed: dict[str, object], words: str) -> Non
     } | changed
     with pytest.raises(UsageError, match=words):
         train(net, **options)  # type: ignore[arg-type]
+
+
+def test_the_record_is_replayed_in_the_mode_of_training() -> None:
+    """A batch norm that trains normalises the replayed batch: its moving statistics do not matter."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1)).double()
+    x, y = data(40, 3, 1)
+    made = partial(torch.optim.SGD, lr=0.5)
+    history = train(net, x, y, loss=F.mse_loss, optimizer=made, steps=30)
+    a = history.activations("0")[-1]
+    assert torch.allclose(a, net[0](x).detach())
+    last = torch.func.functional_call(history.model, history.state(30), (x,))  # type: ignore[arg-type]
+    assert torch.allclose(F.mse_loss(last, y), history.losses[-1])
 
 
 def test_the_table() -> None:

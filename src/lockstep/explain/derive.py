@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lockstep.errors import UndecidedError, UsageError
 from lockstep.explain.chain import follow_to_loss, gradient
 from lockstep.explain.derivation import Derivation, Factor, Term, number
-from lockstep.explain.guest import Loss, Run, as_guest, run
+from lockstep.explain.guest import Loss, Run, admitted, as_guest, run
 from lockstep.explain.losses import Reduction, reduction_of
 from lockstep.explain.naming import Names, find_weight, names_for
 from lockstep.explain.network import Dense, Network, read
@@ -91,7 +91,8 @@ def explain(
     product is not autograd's gradient.
     """
     with as_guest():
-        observed = run(model, x, y, loss)
+        subject, loss = admitted(model, loss)
+        observed = run(subject, x, y, loss)
         network = read(observed)
         reduction = reduction_of(observed, loss)
         entry = locate(observed, network, reduction, weight)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from lockstep.errors import UsageError
 from lockstep.explain.derivation import number
-from lockstep.explain.guest import as_guest, run
+from lockstep.explain.guest import admitted, as_guest, run
 from lockstep.explain.naming import Names, find_weight, names_for
 from lockstep.explain.network import Network, read
 
@@ -104,7 +105,8 @@ def draw(
     Raises :class:`~lockstep.errors.UsageError` for a network with other layers, or an unknown weight.
     """
     with as_guest():
-        observed = run(model, x, None, lambda output: output.sum())
+        subject, total = admitted(model, torch.sum)
+        observed = run(subject, x, None, total)
         network = read(observed)
         if not network.dense_only:
             raise UsageError(
@@ -228,8 +230,10 @@ def label_svg(edge: Edge) -> str:
     """``w1 = 0.5`` near the start of the edge, where edges are still apart."""
     x, y = label_at(edge)
     text = escape(f"{edge.symbol} = {number(edge.value)}")
-    halo = 'stroke="white" stroke-width="4" paint-order="stroke"'
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="middle" font-size="12" {halo}>{text}</text>'
+    place = f'x="{x:g}" y="{y:g}" text-anchor="middle" font-size="12"'
+    # Twice, the halo first: not every renderer knows paint-order.
+    halo = f'<text {place} stroke="white" stroke-width="4" aria-hidden="true">{text}</text>'
+    return f"{halo}<text {place}>{text}</text>"
 
 
 def label_at(edge: Edge, along: float = 0.36) -> tuple[float, float]:

@@ -1,5 +1,8 @@
 """Runs the user's model as a guest: float64 copies go in through ``functional_call``.
 
+A Keras model reads variables of its own, so there the copies go in through its
+:class:`~lockstep.symbolic.subject.Subject`; names and order of arguments of a loss are then Keras'.
+
 Weights, buffers, grads, mode and hooks of the model are never written; the random state is restored.
 The whole computation is repeated in float64, so that a product of factors can be held against
 autograd's gradient to a relative 1e-6 whatever the dtype of the model.
@@ -11,7 +14,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +23,10 @@ from torch import nn
 
 from lockstep.errors import UsageError
 from lockstep.explain.tape import Recorder, Tape, tensors_in
+from lockstep.symbolic.subject import Subject, subject_of
 
 Loss = Callable[..., torch.Tensor]
+Model = nn.Module | Subject
 
 
 @dataclass(eq=False)
@@ -54,7 +59,14 @@ def as_guest() -> Iterator[None]:
             numpy.random.set_state(numpy_state)
 
 
-def run(model: nn.Module, x: Any, y: Any, loss: Loss) -> Run:
+def admitted(model: Any, loss: Loss) -> tuple[Model, Loss]:
+    """Keras models, and what their kind of loss is called with; anything else as it is."""
+    if hasattr(model, "stateless_call"):
+        model = subject_of(model)
+    return model, model.criterion(loss) if isinstance(model, Subject) else loss
+
+
+def run(model: Model, x: Any, y: Any, loss: Loss) -> Run:
     """One recorded forward pass and the loss; refuses what cannot be explained.
 
     Raises :class:`~lockstep.errors.UsageError` for randomness, NaN, integer weights, a loss that is not a
@@ -62,9 +74,9 @@ def run(model: nn.Module, x: Any, y: Any, loss: Loss) -> Run:
     """
     refuse_weights(model)
     x, y = checked(x, "x"), checked(y, "y")
-    double = True
+    double = not isinstance(model, Subject)  # operations of Keras return to float32
     try:
-        plain = forward(model, x, y, loss)
+        plain = forward(model, x, y, loss, double=double)
     except RuntimeError:  # a forward that insists on its own dtype, or an x that does not fit
         double = False
         try:
@@ -73,7 +85,7 @@ def run(model: nn.Module, x: Any, y: Any, loss: Loss) -> Run:
             shapes = ", ".join(shape_of(t) for t in tensors_in(x))
             raise UsageError(
                 f"the model refused x of shape {shapes}: {error}. x needs the shape that "
-                f"{type(model).__name__} is called with, samples first."
+                f"{kind_of(model)} is called with, samples first."
             ) from error
     again = forward(model, x, y, loss, double=double)
     if not same(plain.output, again.output):
@@ -85,7 +97,7 @@ def run(model: nn.Module, x: Any, y: Any, loss: Loss) -> Run:
 
 
 def forward(
-    model: nn.Module,
+    model: Model,
     x: Any,
     y: Any,
     loss: Loss,
@@ -94,18 +106,37 @@ def forward(
     double: bool = True,
 ) -> Run:
     """Model and loss on fresh copies; recorded unless ``literal`` is None."""
-    parameters = {name: copied(p, double).requires_grad_() for name, p in model.named_parameters()}
-    buffers = {name: copied(b, double) for name, b in model.named_buffers()}
+    parameters = {n: copied(p, double).requires_grad_() for n, p in parameters_of(model).items()}
+    buffers = {n: copied(b, double) for n, b in buffers_of(model).items()}
     x, y = copied(x, double), copied(y, double)
+    tape = Tape(sources=list(tensors_in(x)))
+    with nullcontext() if literal is None else Recorder(tape, literal=literal):
+        output = called(model, {**parameters, **buffers}, x)
+    return Run(parameters, tuple(tape.sources), tape, output, y, evaluate(loss, output, y))
+
+
+def called(model: Model, tensors: Mapping[str, torch.Tensor], x: Any) -> Any:
+    """The output on ``x`` with ``tensors`` in place of parameters and buffers."""
+    if isinstance(model, Subject):
+        with model.bind(tensors):
+            return model.call(x)
     args, kwargs = arguments(x)
-    tape = Tape()
-    call = (model, {**parameters, **buffers}, args, kwargs)
-    if literal is None:
-        output = torch.func.functional_call(*call)
-    else:
-        with Recorder(tape, literal=literal):
-            output = torch.func.functional_call(*call)
-    return Run(parameters, tuple(tensors_in(x)), tape, output, y, evaluate(loss, output, y))
+    return torch.func.functional_call(model, dict(tensors), args, kwargs)
+
+
+def parameters_of(model: Model) -> dict[str, torch.Tensor]:
+    """Name → parameter, tied ones once."""
+    return dict(model.parameters if isinstance(model, Subject) else model.named_parameters())
+
+
+def buffers_of(model: Model) -> dict[str, torch.Tensor]:
+    """Name → buffer."""
+    return dict(model.buffers if isinstance(model, Subject) else model.named_buffers())
+
+
+def kind_of(model: Model) -> str:
+    """The class of the user's model."""
+    return type(model.model if isinstance(model, Subject) else model).__name__
 
 
 def arguments(x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -170,19 +201,20 @@ def checked(value: Any, name: str) -> Any:
     return value
 
 
-def refuse_weights(model: nn.Module) -> None:
+def refuse_weights(model: Model) -> None:
     """All unusable parameters in one error."""
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module | Subject):
         raise UsageError(f"model must be a torch.nn.Module, got {type(model).__name__}.")
     problems = []
-    for name, p in model.named_parameters():
+    parameters = parameters_of(model)
+    for name, p in parameters.items():
         if not p.is_floating_point():
             problems.append(
                 f"  {name!r} has dtype {p.dtype}: only real floating weights have a gradient"
             )
         elif not torch.isfinite(p).all():
             problems.append(f"  {name!r} holds NaN or infinity")
-    if not any(True for _ in model.parameters()):
+    if not parameters:
         problems.append("  it has no parameters (integer or quantised weights are kept as buffers)")
     if problems:
         raise UsageError(
@@ -191,17 +223,24 @@ def refuse_weights(model: nn.Module) -> None:
         )
 
 
-def randomness(model: nn.Module) -> str:
+def randomness(model: Model) -> str:
     """Names who may have drawn: modules whose class says so and that are in train mode."""
+    keras = isinstance(model, Subject)
+    modules = model.modules if isinstance(model, Subject) else dict(model.named_modules())
     names = [
         f"{name!r} ({type(m).__name__})"
-        for name, m in model.named_modules()
-        if m.training and ("Dropout" in type(m).__name__ or getattr(m, "dropout", 0.0))
+        for name, m in modules.items()
+        if (keras or m.training) and ("Dropout" in type(m).__name__ or getattr(m, "dropout", 0.0))
     ]
     who = ", ".join(names) if names else "its forward"
+    cure = (
+        "Pass lockstep.integrations.keras.keras_subject(model, training=False) as the model"
+        if keras
+        else "Call model.eval() first"
+    )
     return (
         f"two passes over the same x gave different outputs: {who} draws random numbers, so there is no "
-        "one gradient to explain. Call model.eval() first, or take the noise out of forward."
+        f"one gradient to explain. {cure}, or take the noise out of forward."
     )
 
 

@@ -41,8 +41,8 @@ class Dense:
 
     @property
     def path(self) -> str:
-        """The module that owns the weight: ``"0"`` for ``"0.weight"``."""
-        return self.weight.rpartition(".")[0] or self.weight
+        """The module that owns the weight: ``"0"`` for ``"0.weight"``, ``"dense"`` for ``"dense/kernel"``."""
+        return self.weight[: max(0, *map(self.weight.rfind, "./"))] or self.weight
 
     @property
     def width(self) -> int:

@@ -1,6 +1,8 @@
 """Passes over the data with recorded weights: what each unit computed at each recorded step.
 
-Dropout is switched off for the passes; every other mode stays as it was when training began.
+Dropout is switched off for the passes; every other mode, and every buffer, is as it was when training
+began. A batch norm that trains normalises the replayed batch, so its moving statistics do not matter; buffers
+that a model reads in train mode and changes from step to step (counters, averages of its own) do.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lockstep.explain.certified import lasting
 from lockstep.explain.derivation import Derivation, Factor, number, numbers
 from lockstep.explain.derive import derive, locate
-from lockstep.explain.guest import Loss, as_guest, run
+from lockstep.explain.guest import Loss, admitted, as_guest, run
 from lockstep.explain.losses import reduction_of
 from lockstep.explain.naming import names_for
 from lockstep.explain.network import read
@@ -115,7 +115,8 @@ def compare(
     dJ/dw1 and dJ/dw2 differ because x1 and x2 differ.
     """
     with as_guest():
-        observed = run(model, x, y, loss)
+        subject, loss = admitted(model, loss)
+        observed = run(subject, x, y, loss)
         network = read(observed)
         reduction = reduction_of(observed, loss)
         names = names_for(network, notation)

@@ -35,14 +35,21 @@ class Op:
 
 @dataclass(eq=False)
 class Tape:
-    """Recorded calls, in order; ``dirty`` holds ids of tensors overwritten in place."""
+    """Recorded calls, in order; ``dirty`` holds ids of tensors overwritten in place.
+
+    ``sources`` are the network's inputs, and what a mere change of their dtype or layout made of them.
+    """
 
     ops: list[Op] = field(default_factory=list)
+    sources: list[torch.Tensor] = field(default_factory=list)
     dirty: set[int] = field(default_factory=set)
 
     def consumers(self, tensor: torch.Tensor) -> list[Op]:
         """The calls that read ``tensor``."""
         return [op for op in self.ops if any(t is tensor for t in op.inputs)]
+
+
+CASTS = ("to", "float", "double", "type", "type_as", "contiguous")
 
 
 class Recorder(TorchFunctionMode):
@@ -63,8 +70,12 @@ class Recorder(TorchFunctionMode):
         if not self.literal:
             func, kwargs = out_of_place(func, args, kwargs)
         result = func(*args, **kwargs)
+        if call_name(func) in CASTS and result is args[0]:
+            return result  # it had that dtype: nothing was called
         outputs = tuple(t for t in tensors_in(result) if t.requires_grad)
         if not outputs:
+            if call_name(func) in CASTS and any(t is args[0] for t in self.tape.sources):
+                self.tape.sources += tensors_in(result)
             return result
         inputs = tuple(tensors_in((args, kwargs)))
         self.tape.dirty |= {id(o) for o in outputs if any(o is t for t in inputs)}

@@ -57,6 +57,12 @@ def train(
 
     Raises :class:`~lockstep.errors.UsageError` if x, y or the loss do not fit, or the loss becomes NaN.
     """
+    if hasattr(model, "stateless_call"):
+        raise UsageError(
+            f"train() runs a PyTorch loop on a torch.nn.Module, got {type(model).__name__}. Train a Keras "
+            "model with its own fit(), and record layer.get_weights() in a keras.callbacks.LambdaCallback "
+            "(examples/why_keras.py does); explain, compare, tie and audit take it as it is."
+        )
     refuse_weights(model)
     if steps < 1:
         raise UsageError(f"steps must be at least 1, got {steps}.")
@@ -170,20 +176,23 @@ class Record:
         self.last = steps
         self.kept = sorted({*range(0, steps + 1, self.every), steps})
         self.weights = torch.empty(len(self.kept), size, dtype=dtype)
-        self.losses = torch.empty(len(self.kept), dtype=torch.float64)
-        self.row = 0
+        # Views where that is possible: making them anew would be a third of the cost of a record.
+        self.flat = [t.view(-1) if t.is_contiguous() else None for t in self.tensors]
+        self.rows = iter(self.weights)
+        self.values: list[Tensor] = []
 
     def write(self, step: int, J: Tensor) -> None:
         """Keeps the state before update ``step`` (the final one has ``step == steps``)."""
         if step % self.every and step != self.last:
             return
-        self.losses[self.row] = J.detach()
-        torch.cat([t.reshape(-1) for t in self.tensors], out=self.weights[self.row])
-        self.row += 1
+        self.values.append(J.detach())
+        pairs = zip(self.flat, self.tensors, strict=True)
+        torch.cat([t.reshape(-1) if f is None else f for f, t in pairs], out=next(self.rows))
 
     def history(self, skeleton: nn.Module, x: Any, opt: torch.optim.Optimizer) -> History:
         """The finished record; refuses a run that left the finite numbers."""
-        bad = ~torch.isfinite(self.losses)
+        losses = torch.stack([J.reshape(()) for J in self.values]).double()
+        bad = ~torch.isfinite(losses)
         if bad.any():
             first = self.kept[int(bad.nonzero()[0])]
             raise UsageError(
@@ -192,7 +201,7 @@ class Record:
             )
         shapes = {name: tuple(p.shape) for name, p in self.named.items()}
         return History(
-            shapes, tuple(self.kept), self.weights, self.losses, type(opt).__name__, skeleton, x
+            shapes, tuple(self.kept), self.weights, losses, type(opt).__name__, skeleton, x
         )
 
 

@@ -141,12 +141,38 @@ def layer_called(model: nn.Module, layer: str) -> nn.Module:
     kinds = (nn.Linear, *CONVOLUTIONS)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, kinds)}
     if layer not in layers:
+        by_hand = entries_of(model, layer)
         found = ", ".join(f"{n!r} ({type(m).__name__})" for n, m in layers.items()) or "none"
         raise UsageError(
-            f"there is no Linear or Conv layer {layer!r} to tie units of. Layers: {found}. For other "
-            "modules, copy the entries of their parameters yourself."
+            f"there is no Linear or Conv layer {layer!r} to tie units of. Layers: {found}. {by_hand}"
         )
     return layers[layer]
+
+
+def entries_of(model: nn.Module, layer: str) -> str:
+    """What to set equal by hand, under torch.no_grad(), where units are spread over several parameters."""
+    if hasattr(model, "stateless_call"):
+        return (
+            "In Keras units are the last axis of a kernel: make columns i and j of this layer's kernel and "
+            "bias equal, and rows i and j of the next layer's kernel, with layer.set_weights."
+        )
+    path = layer.partition("[")[0]
+    module = dict(model.named_modules()).get(path)
+    if isinstance(module, nn.RNNBase):
+        gates = module.get_parameter("weight_ih_l0").shape[0] // module.hidden_size
+        rows = ", ".join(f"i + {g} * {module.hidden_size}" if g else "i" for g in range(gates))
+        return (
+            f"{path!r} is recurrent: unit i owns rows {rows} of every {path}.weight_ih, weight_hh and bias, "
+            f"and is read by column i of {path}.weight_hh and of the next layer. Copy those of i to j."
+        )
+    if isinstance(module, nn.MultiheadAttention):
+        each = module.head_dim
+        return (
+            f"{path!r} is attention: head h owns rows h * {each} to (h + 1) * {each} - 1 of the query, key and "
+            f"value parts of in_proj (weight and bias), and is read by these columns of {path}.out_proj.weight. "
+            "Copy those of one head to the other."
+        )
+    return "For other modules, copy the entries of their parameters yourself."
 
 
 def checked_units(layer: str, units: Sequence[int], width: int) -> tuple[int, ...]:
