@@ -806,6 +806,43 @@ class Masked(nn.Module):
         return self.b(torch.where(h > 0, h, torch.zeros_like(h)))
 
 
+class Keeping(nn.Module):
+    """A state from call to call: ``how`` it is kept. As it starts, ``late`` gets no gradient; later it does."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.first, self.late, self.head = (
+            nn.Linear(3, 4),
+            nn.Linear(4, 4, bias=False),
+            nn.Linear(4, 2),
+        )
+        tie_in(self.first)
+        tie_out(self.head)
+        with torch.no_grad():
+            self.late.weight[1] = self.late.weight[0]
+            self.late.weight[:, 1] = self.late.weight[:, 0]
+        self.how, self.calls, self.state = how, 0, None
+        self.register_buffer("average", torch.zeros(4))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x))
+        kept = torch.zeros_like(h) if self.state is None else self.state
+        if self.how == "hidden state":
+            h = torch.tanh(h + self.late(kept))
+            self.state = h.detach()
+        if self.how == "average":
+            h = h + self.late(self.average) * h
+            self.average = 0.9 * self.average + 0.1 * h.detach().mean(0)
+        if self.how == "count":
+            h = h + (self.count / 100).clamp(max=1) * self.late(h)
+            self.count = self.count + 1
+        if self.how == "attribute":
+            h = h + min(self.calls / 100, 1.0) * self.late(h)
+            self.calls += 1
+        return self.head(h)
+
+
 class Compared(nn.Module):
     """``head`` hears of ``h`` and ``g`` only through a comparison."""
 
@@ -1417,6 +1454,9 @@ STRUCTURE = [
          present=("LS003", "LS004"), absent=("LS009",)),
     Case("P8 zero router, k = 2", routed(2, True), trainer=False, frozen={"router.weight": 32},
          present=("LS003", "LS004", "LS009")),
+    *(Case(f"state from call to call: {how}", lambda how=how: (Keeping(how), data(6, 3)),
+           classes={"first": pair(4), "late": pair(4)}, frozen={}, present=("LS001",), absent=("LS004",))
+      for how in ("hidden state", "average", "count", "attribute")),
     *(Case(f"equality {name}", lambda compare=compare: (Compared(compare), data(64, 3)), **CLEAN)
       for name, compare in COMPARED.items()),
     *(Case(f"never {name}", lambda compare=compare: (Compared(compare), data(12, 3)), frozen={"head.weight": 8},

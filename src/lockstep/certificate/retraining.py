@@ -50,6 +50,7 @@ class Retraining:
     ) -> None:
         self.subject, self.example, self.plan = subject, example, plan
         self.fields, self.quiet, self.where = fields, quiet, list(subject.places)
+        self.keeps = False  # a state from call to call
 
     def glance(self) -> Course | None:
         """One pass over one field, if it already shows everything apart and everything in motion."""
@@ -94,10 +95,12 @@ class Retraining:
             if not dark:
                 return
             choices: list[Tensor] = []
-            self._pass(course, 0, 0, point, sample=look, choices=choices)
+            self._pass(course, 0, len(course.units), point, sample=look, choices=choices)
             generator = torch.Generator().manual_seed(look)
             generic = {name: f.symbols(p.shape, generator) for name, p in point.items()}
-            one = self._run(0, 0, generic, sample=look, choices=choices, shaken=True)
+            one = self._run(
+                0, len(course.units), generic, sample=look, choices=choices, shaken=True
+            )
             for name in dark:
                 g = one.gradients[name].residues()
                 dark[name] &= g is not None and g == 0
@@ -122,6 +125,7 @@ class Retraining:
 
     def _run(self, lane: int, step: int, point: Point, **settings: Any) -> Any:
         from lockstep.field.aside import Task
+        from lockstep.symbolic.memory import WARM_UP
         from lockstep.symbolic.passes import run_pass
 
         moving = frozenset(self.plan.keys)
@@ -134,6 +138,7 @@ class Retraining:
             step=step,
             moving=moving,
             quiet_noise=self.quiet,
+            calls=min(step, WARM_UP) if self.keeps else 0,
             **settings,
         )
 
@@ -142,6 +147,7 @@ class Retraining:
     ) -> tuple[Point, dict[str, Any]]:
         choices = settings.setdefault("choices", [])
         one = self._run(lane, step, point, **settings)
+        self.keeps = self.keeps or bool(one.kept)
         course.degree = max(course.degree, one.degree)
         course.noisy.update(dict.fromkeys(one.noisy))
         course.unseen, course.chose = one.unseen, course.chose or bool(choices)

@@ -20,12 +20,14 @@ from ..field.aside import Task
 from ..field.dispatch import engine, paused, read_mask
 from ..field.residue import Promised, Residue, known, promised, symbolic
 from .gradients import Gradient
+from .memory import watched
 from .places import Place
 from .recorder import Recorder
 from .records import Pass
 from .subject import Subject
 
 Loss = Callable[..., Any]
+COUNTS = "forward() counts in {}: what it does only after many calls is not seen"
 CACHES = ("past_key_values", "cache_params", "mems", "past_buckets_states")
 """Outputs that only speed up generation: no loss is taken of them."""
 
@@ -55,12 +57,14 @@ def run_pass(
     shaken: bool = False,
     choices: list[Tensor] | None = None,
     doubted: Callable[[Pass], frozenset[str]] | None = None,
+    calls: int = 0,
 ) -> Pass:
     """Forward and backward at the point ``residues``; see :class:`Pass` for what comes back.
 
     Of the parameters that ``doubted(pass)`` names, ``Pass.again`` then holds the gradients under other cotangents,
     where that is possible without another forward: zeros by chance are cleared up so.
 
+    ``calls`` on other data lead up to it, for models that keep a state (:mod:`memory`).
     ``step`` and ``sample`` choose the symbols of data, cotangents and noise. A ``shaken`` pass makes the same
     ``choices`` (by maxima, top k) as the one that wrote them.
     """
@@ -78,6 +82,7 @@ def run_pass(
             leaves[name].register_hook(hook)  # the user's own masks and scales of gradients
     tensors: dict[str, Tensor] = dict(leaves)
     tensors |= {name: _constant(buffer) for name, buffer in subject.buffers.items()}
+    earlier = [symbols(example.inputs, f, generator, example.data) for _ in range(calls)]
     inputs = symbols(example.inputs, f, generator, example.data)
     targets = symbols(example.targets, f, generator, example.data)
     record = Pass()
@@ -92,14 +97,21 @@ def run_pass(
         guest.libraries += (subject.library,) if subject.library else ()
         recorder = Recorder(guest, subject.modules, places, keep_products=details)
         with subject.bind(tensors):
+            changes = watched(subject, tensors)
+            with torch.no_grad():
+                for others in earlier:
+                    subject.call(others)
             with recorder.watching():
                 outputs = subject.call(inputs)
+            record.kept = {} if calls else changes()
             heads = _outputs(outputs, targets, example) + _residues(subject.added())
             guest.where, guest.backward = (lambda: "backward"), True
             record.degree = max((h.degree for h in heads), default=1)
             backward = _Backward(heads, leaves, f, generator, example.loss is not None)
             gradients = backward.of(moving, keep=doubted is not None)
-            record.noisy, record.assumed = tuple(guest.noisy), tuple(guest.assumed)
+            record.noisy = tuple(guest.noisy)
+            counters = [name for name, number in record.kept.items() if number]
+            record.assumed = (*guest.assumed, *map(COUNTS.format, counters))
             with paused():
                 for (name, leaf), g in zip(leaves.items(), gradients, strict=True):
                     record.gradients[name] = gradient = Gradient(g, f)

@@ -37,7 +37,8 @@ class Pass:
     ``units``: layer → (U,) fingerprints; ``gradients`` of every parameter, ``again`` of some of them under other
     cotangents; ``read``: parameter → boolean entries
     that were read (None: all); ``products`` in the order of execution (first pass only); ``unseen``: layers
-    whose units' activations did not show; ``assumed``: what the ops took for granted, in words.
+    whose units' activations did not show; ``assumed``: what the ops took for granted, in words;
+    ``kept``: buffers and attributes that the call changed, and whether each is a number.
     """
 
     units: dict[str, Tensor] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Pass:
     degree: int = 1
     noisy: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    kept: dict[str, bool] = field(default_factory=dict)
     unseen: frozenset[str] = frozenset()
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NonFiniteError, UsageError
+from ..field.dispatch import paused
 from .places import Place, places
 
 
@@ -149,6 +150,7 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         for value in own.values()
         if type(value) in (dict, list)
     ]
+    plain = [(t, t._version, t.detach().clone()) for t in _attributes(saved)]
     try:
         for m in model.modules():
             for store in (m._parameters, m._buffers):
@@ -168,12 +170,26 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
                 value.update(before)
             else:
                 value.extend(before)
+        with paused(), torch.no_grad():
+            for t, version, content in plain:
+                if t._version != version:
+                    t.copy_(content)
         for m, attributes, parameters, buffers in saved:
             m.__dict__.clear()
             m.__dict__.update(attributes)
             for store, old_store in ((m._parameters, parameters), (m._buffers, buffers)):
                 store.clear()
                 store.update(old_store)  # type: ignore[arg-type]
+
+
+def _attributes(saved: Sequence[tuple[nn.Module, dict[str, Any], Any, Any]]) -> Iterator[Tensor]:
+    """Tensors in plain attributes, or in lists and dictionaries there: nothing says that they are the model's."""
+    for _, own, *_ in saved:
+        for value in own.values():
+            items = value.values() if type(value) is dict else value
+            for item in items if isinstance(items, (list, tuple, type({}.values()))) else [value]:
+                if type(item) is Tensor and item.layout is torch.strided and not item.is_meta:
+                    yield item
 
 
 def _everything(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -18,6 +18,7 @@ from ..field.arithmetic import PRIMES, Field, draw_primes, stable_key
 from ..field.aside import Aside, Task
 from .colours import Pattern, Step, initial
 from .gradients import Gradient, Rest, indices, whole
+from .memory import WARM_UP
 from .optimizer import Plan
 from .passes import Example, run_pass
 from .places import Place
@@ -91,6 +92,7 @@ class Training:
         self.colours: dict[str, Tensor] = {}
         """Of every entry at the fixed pattern; empty where one pass showed nothing equal or zero."""
         self._first_point: dict[str, Task[Tensor]] | None = None
+        self._keeps = False
 
     # -- the course of it -----------------------------------------------------------------------------
 
@@ -104,7 +106,7 @@ class Training:
         colours: dict[str, Tensor] | None = None
         # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
         first = self._pass(0, 0, None, details=True, doubted=lambda one: self._doubted(trace, one))
-        trace.first = first
+        trace.first, self._keeps = first, bool(first.kept)
         self._note_rest(trace, first.again)
         suspicious = suspicious or any(self._still_equal(group, first) for group in equal)
         if not suspicious and not has_ties(first.units):
@@ -188,7 +190,12 @@ class Training:
             quiet_noise=self._quiet_noise,
             details=details,
             doubted=doubted,
+            calls=self._calls(step),
         )
+
+    def _calls(self, step: int) -> int:
+        """Calls that lead up to a pass at ``step``, where the model keeps a state."""
+        return min(step, WARM_UP) if self._keeps else 0
 
     def _start(self, f: Field) -> dict[str, Task[Tensor]]:
         """Lane 0 as initialised; kept until the first step is taken, since it may be looked at twice."""
@@ -326,6 +333,7 @@ class Training:
                 quiet_noise=self._quiet_noise,
                 shaken=shaken,
                 choices=choices,
+                calls=self._calls(WARM_UP),
             )
 
         self._note(trace, at(point, False))
