@@ -1,6 +1,6 @@
 (** What the main theorems rest on. [check] reads this list and what Coq prints for it. *)
 
-From Lockstep Require Import Network Equitable Training Orbit TwoTwoOne Decide Counterexamples.
+From Lockstep Require Import Network Equitable Training Orbit Mirror TwoTwoOne Decide Counterexamples.
 
 Print Assumptions backprop_activations.
 Print Assumptions equitable_in_step.
@@ -9,6 +9,8 @@ Print Assumptions same_function_forever.
 Print Assumptions symmetric_forever.
 Print Assumptions same_orbit_same_function.
 Print Assumptions twins_forever.
+Print Assumptions mirrored_forever.
+Print Assumptions mirror_units_forever.
 Print Assumptions backprop_is_the_chain.
 Print Assumptions gap_of_gradients.
 Print Assumptions two_two_one_with_bias.
