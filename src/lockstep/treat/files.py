@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from .plan import Receipt, changed_axes
+from . import function
+from .plan import Receipt, cast_like, changed_axes
 
 WEIGHTS = "model.safetensors"
 SCRIPT = "model.py"
@@ -130,7 +131,8 @@ def patched_config(receipt: Receipt) -> dict[str, Any] | None:
     for count in range(min(len(keys), MOST_KEYS) + 1):
         for chosen in itertools.combinations(keys, count):
             changed = settings | {key: sizes[settings[key]] for key in chosen}
-            if _shapes(type(receipt.model), type(config), changed) == shapes:
+            same = _shapes(type(receipt.model), type(config), changed) == shapes
+            if same and _computes(receipt, type(config), changed):
                 changed["architectures"] = [type(receipt.model).__name__]
                 return json.loads(json.dumps(changed, default=str))
     return None
@@ -161,6 +163,28 @@ def _shapes(model: Any, config: Any, settings: dict[str, Any]) -> dict[str, torc
     except Exception:  # noqa: BLE001 - a config that makes no model is no answer, whatever it raises
         return None
     return {name: t.shape for name, t in made.state_dict().items()}
+
+
+def _computes(receipt: Receipt, config: Any, settings: dict[str, Any]) -> bool:
+    """Whether the model of these settings, with the treated weights, has the treated model's outputs.
+
+    Equal shapes are not enough: three heads of eight dimensions are as long as six of four.
+    """
+    model = receipt.model
+    inputs = cast_like(receipt.plan.inputs, model)
+    with torch.random.fork_rng(devices=[]):
+        made = type(model)(config.from_dict(settings))
+    made = made.to(next(model.parameters()).dtype).train(model.training)
+    made.load_state_dict(model.state_dict())
+    try:
+        found = function.change(
+            function.outputs(model, inputs),
+            function.outputs(made, inputs),
+            function.rounding_of(model),
+        )
+    except (UsageError, RuntimeError, ValueError):
+        return False
+    return found.kept
 
 
 SOURCE = '''"""{target} after `lockstep treat`: {treatment}. `build()` returns the model with its weights.
