@@ -1,11 +1,15 @@
 (** What the main theorems rest on. [check] reads this list and what Coq prints for it. *)
 
-From Lockstep Require Import Network Equitable Training Orbit Mirror TwoTwoOne Decide Counterexamples.
+From Lockstep Require Import Network Equitable Training Momentum Orbit Mirror TwoTwoOne Decide Counterexamples.
 
 Print Assumptions backprop_activations.
 Print Assumptions equitable_in_step.
 Print Assumptions equitable_forever.
 Print Assumptions same_function_forever.
+Print Assumptions balanced_forever.
+Print Assumptions balanced_same_function.
+Print Assumptions balanced_at_rest.
+Print Assumptions momentum_with_decay_is_linear.
 Print Assumptions symmetric_forever.
 Print Assumptions same_orbit_same_function.
 Print Assumptions twins_forever.

@@ -22,6 +22,7 @@ HYPOTHESES = [
     ("Equitable.v", "Definition block_constant", "q i = q i' -> p j = p j' -> X i j = X i' j'", "q i = q i' -> p j = p j' -> X i j <> X i' j'"),
     ("Orbit.v", "Definition fixes", "s i = i.", "s i <> i."),
     ("Orbit.v", "Definition invariant2", "X (s' i) (s j) = X i j", "X (s' i) (s j) <> X i j"),
+    ("Momentum.v", "Definition linear ", "h =2 linear_rule a b c d H K", "~ (h =2 linear_rule a b c d H K)"),
     ("Mirror.v", "Record mirrored_layer", "act l (- z) = - act l z", "act l (- z) <> - act l z"),
     ("TwoTwoOne.v", "Theorem two_two_one_with_bias", "w5 start = w6 start ->", "w5 start <> w6 start ->"),
     ("TwoTwoOne.v", "Theorem two_two_one_without_bias", "b2 start = 0 ->", "b2 start <> 0 ->"),
