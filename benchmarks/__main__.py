@@ -1,6 +1,6 @@
 """Ratios within one run: audit against float32 forward + backward, and against training in float64.
 
-    python -m benchmarks [name ...]      names: gpt resnet growth units training train explain
+    python -m benchmarks [name ...]      names: gpt resnet growth units training train explain watching
 
 Every figure is a ratio of medians taken alternately in one process, since machines are shared and noisy; the
 spread of each is printed beside it. Nothing is written anywhere.
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from lockstep import audit
+from lockstep import audit, watch
 
 from .models import GPT, dense, ids, resnet18
 from .why import OPTIMIZERS, STEPS, explained, plain, recorded
@@ -193,7 +193,69 @@ def explain() -> None:
     console.print(table)
 
 
-BENCHMARKS = {f.__name__: f for f in (gpt, resnet, growth, units, training, train, explain)}
+def step_times(model: nn.Module, x: Tensor, count: int) -> list[float]:
+    """Seconds of each of ``count`` training steps with AdamW."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def one() -> None:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    return [timed(one) for _ in range(count)]
+
+
+def watching() -> None:
+    """What a watch adds to training at its default interval: a row every 100 steps, and its hooks on each step."""
+    table = Table(title="watch(model, every=100): added to the time of training")
+    for column in ("model", "layers", "step", "one row / step", "hooks / step", "added"):
+        table.add_column(column)
+    torch.manual_seed(0)
+    cases = {
+        "dense 64-256-256-10, 128 samples": (mlp(), torch.randn(128, 64), 200),
+        "dense 64-16-16-10, 50 samples": (mlp(16), torch.randn(50, 64), 200),
+        "dense 64-256-256-10, half twins": (mlp(256, twins=True), torch.randn(128, 64), 200),
+        "GPT-like, 2 layers, width 256, 8 x 32": (GPT(256, 2, 1000, 4), ids(8, 32, 1000), 30),
+        "ResNet-18, 8 x 3 x 32 x 32": (resnet18(), torch.randn(8, 3, 32, 32), 20),
+    }
+    for name, (model, x, count) in cases.items():
+        step_times(model, x, 10)
+        plain, rows, others = [], [], []
+        for _ in range(3):
+            plain += step_times(model, x, count)
+            with watch(model, every=10) as w:
+                found = step_times(model, x, count)
+            rows += found[::10]
+            others += [t for n, t in enumerate(found) if n % 10]
+        base, row, other = map(statistics.median, (plain, rows, others))
+        added = (row - other) / base / 100 + (other - base) / base
+        table.add_row(
+            name,
+            str(len(w.layers)),
+            f"{base * 1e3:.2f} ms",
+            f"{(row - other) / base:.2f}",
+            f"{(other - base) / base:+.3f}",
+            f"{added:+.1%}",
+        )
+    console.print(table)
+
+
+def mlp(width: int = 256, twins: bool = False) -> nn.Sequential:
+    """64-width-width-10 with ReLU; with ``twins`` each unit of the hidden layers has a copy."""
+    layers = [nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(width, 10))
+    half = width // 2
+    with torch.no_grad():
+        for layer in (model[0], model[2]) if twins else ():
+            layer.weight[half:], layer.bias[half:] = layer.weight[:half], layer.bias[:half]
+        for layer in (model[2], model[4]) if twins else ():
+            layer.weight[:, half:] = layer.weight[:, :half]
+    return model
+
+
+BENCHMARKS = {
+    f.__name__: f for f in (gpt, resnet, growth, units, training, train, explain, watching)
+}
 
 if __name__ == "__main__":
     unknown = [name for name in sys.argv[1:] if name not in BENCHMARKS]
