@@ -48,7 +48,7 @@ def watch(
     activations: bool = True,
     tau: float = TAU,
     tolerance: float = weights.TOLERANCE,
-    samples: int = 512,
+    samples: int = 256,
     pairs: int = weights.PAIRS,
     scaler: Any = None,
 ) -> Watch:

@@ -75,31 +75,32 @@ def near(w: Tensor, tolerance: float = TOLERANCE) -> Near:
     """
     a = w.double()
     units = len(a)
-    gram = a @ a.T
-    square = gram.diagonal()
+    square = a.square().sum(1)
     scale = float(square.mean()) ** 0.5 or 1.0
-    distance = (square[:, None] + square - 2 * gram).fill_diagonal_(torch.inf)
+    distance = (a @ a.T).mul_(-2).add_(square[:, None]).add_(square).fill_diagonal_(torch.inf)
     flat = int(distance.argmin())
-    pair = tuple(sorted((flat // units, flat % units)))
-    close = distance <= (tolerance * scale) ** 2
-    norm = square.clamp_min(torch.finfo(torch.float64).tiny).sqrt()
-    cosine = (gram / norm[:, None] / norm).fill_diagonal_(0)
+    pair = sorted((flat // units, flat % units))
+    least = (tolerance * scale) ** 2
+    within = units
+    if float(distance.view(-1)[flat]) <= least:
+        within = _clusters(distance <= least)
+    del distance
+    unit = a / square.clamp_min(torch.finfo(torch.float64).tiny).sqrt()[:, None]
+    whole = (square > 0).sum()  # the diagonal, which is no pair
+    total = unit.sum(0).square().sum() - whole
+    size = unit.float()
+    absolute = (size @ size.T).abs_().sum(dtype=torch.float64) - whole
     pairs = units * (units - 1)
-    both = torch.stack((cosine.sum(), cosine.abs().sum(), close.any())).tolist()
-    return Near(
-        within=_clusters(close) if both[2] else units,
-        nearest=float((a[pair[0]] - a[pair[1]]).norm()) / scale,
-        pair=(pair[0], pair[1]),
-        cosine=both[0] / pairs,
-        abs_cosine=both[1] / pairs,
-    )
+    cosine, abs_cosine = (torch.stack((total, absolute)) / pairs).tolist()
+    nearest = float((a[pair[0]] - a[pair[1]]).norm()) / scale
+    return Near(within, nearest, (pair[0], pair[1]), cosine, abs_cosine)
 
 
 def _clusters(close: Tensor) -> int:
     """Number of connected components: labels flow to the smallest neighbour until nothing changes."""
     units = len(close)
     own = torch.arange(units, device=close.device)
-    linked = close.clone().fill_diagonal_(True)
+    linked = close.fill_diagonal_(True)
     labels = own
     while True:
         lower = torch.where(linked, labels, units).amin(1)
