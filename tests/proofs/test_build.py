@@ -65,9 +65,8 @@ def test_nothing_is_assumed(compiled, tmp_path):
 
 
 LEAKS = [
-    ("an axiom", "Axiom magic : forall P : Prop, P.\nLemma leak : 0 = 1. Proof. apply: magic. Qed.", "may leave something open"),
     ("an unfinished proof", "Lemma leak : 0 = 1. Admitted.", "may leave something open"),
-    ("a comment hides it", "(* *) Axiom magic : forall P : Prop, P.\nLemma leak : 0 = 1. Proof. apply: magic. Qed.", "a theorem rests on something"),
+    ("an axiom behind a comment", "(* *) Axiom magic : forall P : Prop, P.\nLemma leak : 0 = 1. Proof. apply: magic. Qed.", "a theorem rests on something"),
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,9 @@ def floats(rows) -> Tensor:
 # -- what Coq computes ----------------------------------------------------------------------------
 
 
-def classes_of(net: coq.Network) -> list[Classes]:
+@cache
+def classes_of(name: str) -> list[Classes]:
+    net = CASES[name].net
     found = audit(torch_model(net), torch.zeros(6, net.inputs()).double(), update="additive")
     return [found.layers[str(2 * layer)].classes for layer in range(len(net.weights))]
 
@@ -109,8 +112,9 @@ def merged(classes: list[Classes]) -> list[Classes]:
     return [*classes[:layer], ((*first, *second), *rest), *classes[layer + 1 :]]
 
 
-def exported(case: Case) -> str:
-    n, classes = case.net.inputs(), classes_of(case.net)
+def exported(name: str) -> str:
+    case, classes = CASES[name], classes_of(name)
+    n = case.net.inputs()
     decided = "; ".join(
         f"(if equitableb {n} id net {coq.labellings(c)} then 1 else 0)"
         for c in (classes, merged(classes))
@@ -131,7 +135,7 @@ def exported(case: Case) -> str:
 @pytest.fixture(scope="module")
 def computed(compiled: Path) -> dict[str, list[list[int]]]:
     """For each case: the numbers of one step, and what Coq decides about the audit's classes."""
-    text = coq.PRELUDE + "".join(exported(row) for row in CASES.values())
+    text = coq.PRELUDE + "".join(exported(name) for name in CASES)
     printed = iter(coq.integers(compiled, text))
     return {name: [next(printed), next(printed)] for name in CASES}
 
@@ -197,7 +201,7 @@ def test_the_classes_of_the_audit_are_equitable_and_no_coarser_ones_are(computed
 def test_units_agree_after_an_exact_step_as_the_audit_says(computed, name):
     net = CASES[name].net
     answers = coq.fractions(computed[name][0])[-sum(net.widths()) :]
-    for layer, width in zip(classes_of(net), net.widths(), strict=True):
+    for layer, width in zip(classes_of(name), net.widths(), strict=True):
         values, answers = answers[:width], answers[width:]
         same = {v: tuple(i for i in range(width) if values[i] == v) for v in values}
         assert set(same.values()) == set(layer)
@@ -205,6 +209,6 @@ def test_units_agree_after_an_exact_step_as_the_audit_says(computed, name):
 
 def test_the_cases_have_locks_and_units_that_separate():
     """Otherwise the tests above would say nothing."""
-    sizes = [len(c) for row in CASES.values() for layer in classes_of(row.net)[:-1] for c in layer]
+    sizes = [len(c) for name in CASES for layer in classes_of(name)[:-1] for c in layer]
     assert sizes.count(1) > 5
     assert sum(size > 1 for size in sizes) > 5
