@@ -505,3 +505,14 @@ def test_refusals(case: str) -> None:
 def test_one_context_at_a_time() -> None:
     with watch(mlp(2, 2)) as w, pytest.raises(UsageError, match="running already"):
         w.__enter__()
+
+
+def test_parametrized_weights_are_withheld() -> None:
+    model = mlp(64, 8, 10)
+    nn.utils.parametrizations.weight_norm(model[0])
+    with watch(model, every=1) as w:
+        run(model, 1)
+    assert w["0"][0]["distinct"] is None
+    assert "computed by a parametrization" in w["0"][0]["withheld"]
+    assert w["0"][0]["dormant"] is not None
+    assert w.failures == []

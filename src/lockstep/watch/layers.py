@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from lockstep.errors import UsageError
 from lockstep.symbolic.places import Place
@@ -20,6 +21,7 @@ from lockstep.symbolic.subject import Subject, subject_of
 
 ELEMENTWISE = "its parameters are gains and biases: equal gains do not make equal units"
 GROUPED = "its units read different channels (groups > 1): equal weights do not make equal units"
+PARAMETRIZED = "its weights are computed by a parametrization, and are no parameters of its own"
 ALONE = "it has one unit"
 
 
@@ -79,6 +81,9 @@ def _weightless(place: Place, subject: Subject) -> str:
         return ALONE
     if getattr(subject.modules.get(place.module), "groups", 1) not in (1, None):
         return GROUPED
+    module = subject.modules.get(place.module)
+    if module is not None and parametrize.is_parametrized(module):
+        return PARAMETRIZED
     shapes = [subject.parameters[name].dim() for name, _ in place.slices]
     return "" if any(dim > place.span for dim in shapes) else ELEMENTWISE
 
