@@ -8,9 +8,10 @@ from __future__ import annotations
 from .certificate.check import check
 from .errors import CertificateError, LockstepError, UndecidedError, UsageError
 from .explain import Comparison, Derivation, Factor, History, compare, explain, tie, train
-from .forecast import Forecast, GroupForecast, Leak, forecast
+from .forecast import Escape, Forecast, GroupForecast, Leak, Rounding, forecast, rounding
 from .lab import lab
 from .pipeline import audit
+from .transverse import TransverseHessian, transverse_hessian
 from .treat import Plan, Receipt, merge, recycle, untie, widen
 from .types import Audit, Finding, Frozen, Group, Layer, Reason
 from .watch import Watch, watch
@@ -22,6 +23,7 @@ __all__ = [
     "CertificateError",
     "Comparison",
     "Derivation",
+    "Escape",
     "Factor",
     "Finding",
     "Forecast",
@@ -35,6 +37,8 @@ __all__ = [
     "Plan",
     "Reason",
     "Receipt",
+    "Rounding",
+    "TransverseHessian",
     "UndecidedError",
     "UsageError",
     "Watch",
@@ -47,8 +51,10 @@ __all__ = [
     "lab",
     "merge",
     "recycle",
+    "rounding",
     "tie",
     "train",
+    "transverse_hessian",
     "untie",
     "watch",
     "widen",

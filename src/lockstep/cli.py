@@ -20,6 +20,7 @@ from rich.markdown import Markdown
 
 from lockstep.errors import CertificateError, LockstepError, UndecidedError, UsageError
 from lockstep.explain.commands import app as explain_app
+from lockstep.forecast.commands import app as forecast_app
 from lockstep.report import selection
 from lockstep.report.progress import Shown
 from lockstep.report.rules import required, rules
@@ -59,6 +60,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(explain_app)  # why, train, story
+app.add_typer(forecast_app)  # forecast
 app.add_typer(treat_app)  # treat
 
 TargetArgument = Annotated[

@@ -15,7 +15,8 @@ Five units, two of them equal: the difference has (inputs + 1 + outputs) entries
 making the Hessian.
 """
 
+from .honesty import Escape, Rounding, rounding
 from .predict import forecast
 from .result import Forecast, GroupForecast, Leak
 
-__all__ = ["Forecast", "GroupForecast", "Leak", "forecast"]
+__all__ = ["Escape", "Forecast", "GroupForecast", "Leak", "Rounding", "forecast", "rounding"]

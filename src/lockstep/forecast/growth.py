@@ -37,7 +37,7 @@ class Bundle:
     delta: Delta = field(default_factory=list)
     scale: float = 0.0
     growth: list[float] = field(default_factory=list)
-    spread: list[tuple[float, float]] = field(default_factory=list)
+    linear: float = math.inf
 
     def note(self, moved: Tensor, generator_seed: int = 0) -> None:
         """Log growth of a generic combination, and rescale all vectors together."""
@@ -56,7 +56,6 @@ class Bundle:
         logs = squares.clamp(min=1e-300).log() / 2 + self.scale
         dead = bool((squares == 0).all())
         self.growth.append(-math.inf if dead else float(logs.mean()))
-        self.spread.append((float(logs.min()), float(logs.max())))
         if size > 0:
             self.scale += math.log(size)
             for part in self.delta:
@@ -112,7 +111,11 @@ def follow(
         for bundle in bundles:
             rows = slice(at, at + len(bundle.vectors))
             at = rows.stop
-            bundle.delta = pushed(jacobians, bundle.delta, bundle.space.project(curved[rows]))
+            turned = bundle.space.project(curved[rows])
+            bundle.linear = min(
+                bundle.linear, linear_range(jacobians, turned, gradient, vectors[rows])
+            )
+            bundle.delta = pushed(jacobians, bundle.delta, turned)
             moved = bundle.space.project(flat(bundle.delta, update.buckets, layout.size))
             for part, bucket in zip(bundle.delta, update.buckets, strict=True):
                 part["theta"] = moved[:, bucket.index]
@@ -168,6 +171,31 @@ def fastest(
     first = bundle.space.project(flat(back, update.buckets, layout.size))
     _, s, v = torch.linalg.svd(first, full_matrices=False)
     return (v[0], grown + math.log(float(s[0]))) if float(s[0]) > 0 else None
+
+
+def linear_range(
+    jacobians: list[Jacobian], turned: Tensor, gradient: Tensor, vectors: Tensor
+) -> float:
+    """The length of difference up to which an adaptive step responds linearly where the gradient is exactly 0.
+
+    There the step of Adam and its kin is ``lr g / (|g| + eps)``: its slope is ``lr / eps``, but it never exceeds lr.
+    """
+    out = math.inf
+    lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-300)
+    for jacobian in jacobians:
+        bucket, slope = jacobian.bucket, jacobian.blocks["theta"].get("g")
+        lr = bucket.stepper.settings.get("lr")
+        if (
+            slope is None
+            or not isinstance(lr, (int, float))
+            or "eps" not in bucket.stepper.settings
+        ):
+            continue
+        resting = gradient[bucket.index] == 0
+        push = (slope * turned[:, bucket.index] / lengths)[:, resting].abs()
+        if push.numel() and float(push.max()) > 0:
+            out = min(out, float(lr) / float(push.max()))
+    return out
 
 
 def require_finite(step: int, graph: Graph, theta: Tensor, largest: float) -> None:

@@ -189,7 +189,8 @@ def run(
     """Follow the differences; an assumption that fails becomes the verdict of every group."""
     layout, subject = case.layout, case.subject
     generator = torch.Generator().manual_seed(seed)
-    bundles = [bundle_of(space, layout, start, vectors, generator) for space in live(case)]
+    first = None if start is None or not live(case) else given(live(case), layout, start)
+    bundles = [bundle_of(space, first, vectors, generator) for space in live(case)]
 
     def theta_of(form: Objective) -> Tensor:
         return layout.join({n: form.cast(case.values[n]) for n in layout.shapes}).double()
@@ -241,22 +242,20 @@ def run(
 
 
 def bundle_of(
-    space: Space,
-    layout: Layout,
-    start: Mapping[str, Tensor] | None,
-    vectors: int,
-    generator: torch.Generator,
+    space: Space, start: Tensor | None, vectors: int, generator: torch.Generator
 ) -> Bundle:
     """A whole basis of a small space, random vectors of a large one, or the difference that was asked for."""
     if start is not None:
-        return Bundle(space, given(space, layout, start)[None], complete=False)
+        inside = space.project(start[None])
+        if float(inside.norm()) > 1e-6:
+            return Bundle(space, inside / inside.norm(), complete=False)
     if space.dimension <= max(vectors, WHOLE):
         return Bundle(space, space.basis(generator), complete=True)
     return Bundle(space, space.random(vectors, generator), complete=False)
 
 
-def given(space: Space, layout: Layout, start: Mapping[str, Tensor]) -> Tensor:
-    """(n,) ``start`` as a unit vector of the space; refuses what is no difference between tied units."""
+def given(spaces: Sequence[Space], layout: Layout, start: Mapping[str, Tensor]) -> Tensor:
+    """(n,) ``start`` with length 1; refuses what is no difference between tied units."""
     wrong = [
         f"{name!r} is no trainable parameter"
         if name not in layout.shapes
@@ -268,14 +267,17 @@ def given(space: Space, layout: Layout, start: Mapping[str, Tensor]) -> Tensor:
         raise UsageError("start: " + "; ".join(wrong))
     full = {n: start.get(n, torch.zeros(s)).double() for n, s in layout.shapes.items()}
     vector = layout.join(full)
-    inside = space.project(vector[None])[0]
-    if not float((vector - inside).norm()) <= 1e-6 * float(inside.norm()):
+    size = float(vector.norm())
+    rest = vector[None]
+    for space in spaces:
+        rest = rest - space.project(rest)
+    if not size > 0 or float(rest.norm()) > 1e-6 * size:
         raise UsageError(
             "start is not a difference between the tied units: it has a part that moves them together, or that "
-            f"moves other weights ({float(inside.norm()):.3g} of its length {float(vector.norm()):.3g} is a "
-            "difference). Let the displacements of the tied units sum to zero, for each weight"
+            f"moves other weights ({float(rest.norm()):.3g} of its length {size:.3g}). Let the displacements of the "
+            "tied units sum to zero, for each weight"
         )
-    return inside / inside.norm()
+    return vector / size
 
 
 def ending(
@@ -306,6 +308,7 @@ def ending(
         spectrum=logs,
         direction=named(first, layout),
         grown=named(grown, layout),
+        linear=bundle.linear,
     )
 
 
@@ -351,7 +354,7 @@ def assumptions(form: Objective, update: Update, draw: Stream) -> tuple[str, ...
         "float64" if form.dtype == torch.float64 else "the model's own dtype (it refused float64)"
     )
     return (
-        "first order: differences small against the weights, and against the distance to any kink",
+        "first order: differences small against the weights and against the distance to any kink",
         f"the symmetric trajectory of {update.name} as given (no schedule, no clipping), in {precision}",
         f"data: {draw.kind}",
         "optimizer state equal among the tied units, and no difference in it at the start",

@@ -44,7 +44,9 @@ class GroupForecast:
     generic difference has turned into. ``dimension`` counts independent differences; ``spectrum`` holds the
     logarithms of the singular values of the whole product of tangent maps, largest first (complete if the space is
     small, else the largest alone). ``size`` is the difference that the model has now, ``leak`` what rounding
-    adds, ``scale`` the length of the weights concerned. ``because`` says why the verdict is what it is.
+    adds, ``scale`` the length of the weights concerned. ``linear`` is the length of difference up to which an adaptive
+    optimizer responds linearly where a gradient is exactly 0 (its ``eps``); above it growth is slower than forecast.
+    ``because`` says why the verdict is what it is.
     ``others`` are groups that can only separate together with this one (channels and their norm, a head and its rows).
     """
 
@@ -61,6 +63,7 @@ class GroupForecast:
     size: float = 0.0
     scale: float = 0.0
     leak: Leak | None = None
+    linear: float = math.inf
 
     def separates_at(self, size: float | None = None, threshold: float | None = None) -> int | None:
         """The number of steps after which a difference of length ``size`` has grown to ``threshold``.
@@ -69,7 +72,8 @@ class GroupForecast:
         serves. By default ``size`` is the difference that the model has now, or, if its units are exactly tied,
         the first rounding difference that this machine makes; ``threshold`` is 1 % of the weights' length. Beyond
         the steps of the forecast the last rate is continued. None: never, as far as can be told (it merges, is
-        unknown, or rounding does not take the units apart). Linear: valid while the difference is small.
+        unknown, or rounding does not take the units apart). Linear: valid while the difference is small, and an
+        early bound above ``linear``.
 
         >>> GroupForecast(Group("twin", "0", (0, 1)), "separates", "", (0.5, 1.0, 1.5), 0.5).separates_at(1e-4, 3e-4)
         3

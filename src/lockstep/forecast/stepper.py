@@ -88,7 +88,7 @@ class Stepper:
         for key in ("foreach", "fused", "capturable", "differentiable"):
             if key in plain:
                 plain[key] = False
-        self._clone, self._settings = clone, plain
+        self._clone, self.settings = clone, plain
         self.name = type(optimizer).__name__
 
     def step(self, theta: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, State]:
@@ -147,7 +147,7 @@ class Stepper:
     def _run(self, p: Tensor, gradient: Tensor, state: State) -> State:
         """The optimizer's own code on one parameter; it is changed in place."""
         p.grad = gradient
-        self._clone.param_groups = [{**self._settings, "params": [p]}]
+        self._clone.param_groups = [{**self.settings, "params": [p]}]
         self._clone.state = defaultdict(dict)
         if state:
             self._clone.state[p] = state

@@ -39,13 +39,18 @@ def of_group(one: GroupForecast) -> list[str]:
     )
     if one.spectrum:
         lines.append(f"  the difference that grows most: x {factor(one.spectrum[0])}")
+    if one.linear < 1e-3 * one.scale:
+        lines.append(
+            f"  linear up to a difference of {one.linear:.1e} only: gradients that are exactly 0 meet the optimizer's "
+            "eps; above it growth is slower, and the steps below are early bounds"
+        )
     if one.size > 0:
         lines.append(f"  the units differ by {one.size:.2g} now{when(one.separates_at())}")
-    elif one.leak is not None:
+    elif one.leak is not None and one.scale > 0:
         lines.append(f"  rounding, {one.leak}{when(one.separates_at()) if one.leak.step else ''}")
-    for size in (1e-8, 1e-4):
+    for size in (1e-8, 1e-4) if one.scale > 0 else ():
         lines.append(
-            f"  a difference of {size:.0e} of the weights{when(one.separates_at(size * one.scale or None))}"
+            f"  a difference of {size:.0e} of the weights{when(one.separates_at(size * one.scale))}"
         )
     return lines
 
@@ -98,6 +103,7 @@ def to_json(forecast: Forecast) -> str:
                 "size": one.size,
                 "scale": one.scale,
                 "leak": leak(one.leak),
+                "linear": number(one.linear),
                 "separates_at": one.separates_at() if one.log_growth and one.scale else None,
             }
         )

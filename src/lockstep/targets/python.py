@@ -30,17 +30,28 @@ class Found:
 def load(text: str, forms: str) -> Found:
     """Import what stands before the colon, take the name after it, call it unless it is a module."""
     source, name = _split(text)
-    if source.endswith(".py"):
-        module = import_file(Path(source))
-    elif all(part.isidentifier() for part in source.split(".")):
-        module = import_module(source, text, forms)
-    else:
-        raise UsageError(f"{text!r} is not a TARGET. A TARGET is {forms}.")
+    module = _module(source, text, forms)
     name = name or _only_candidate(module, source)
     value = _look_up(module, name, source)
     model, inputs = _model_of(value, f"{source}:{name}")
     file = _file(module)
     return Found(model, inputs, file, _line(name, file))
+
+
+def value(text: str, forms: str) -> Any:
+    """Whatever ``file.py:name`` or ``module:name`` stands for, data for instance; nothing is called."""
+    source, name = _split(text)
+    if not name:
+        raise UsageError(f"{text!r}: say what to take of it, as in data.py:pair")
+    return _look_up(_module(source, text, forms), name, source)
+
+
+def _module(source: str, text: str, forms: str) -> ModuleType:
+    if source.endswith(".py"):
+        return import_file(Path(source))
+    if all(part.isidentifier() for part in source.split(".")):
+        return import_module(source, text, forms)
+    raise UsageError(f"{text!r} is not a TARGET. A TARGET is {forms}.")
 
 
 def _split(text: str) -> tuple[str, str]:

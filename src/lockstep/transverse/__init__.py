@@ -7,3 +7,7 @@ arithmetic of such spaces, ``units`` says which entries belong to a unit, ``spac
 audit, ``nearly`` moves nearly equal units onto M, and ``hessian`` is the closed form for dense units.
 :mod:`lockstep.forecast` and :mod:`lockstep.treat` both build on it.
 """
+
+from .hessian import TransverseHessian, transverse_hessian
+
+__all__ = ["TransverseHessian", "transverse_hessian"]
