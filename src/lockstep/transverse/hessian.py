@@ -274,7 +274,7 @@ def checked(model: Any, layer: str, units: Sequence[int]) -> int:
     """The first unit, or an error that says what layers there are."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    refuse_unusable(dict(model.named_parameters()))
+    refuse_unusable(dict(model.named_parameters()), dict(model.named_buffers()))
     dense = {n: m.out_features for n, m in model.named_modules() if isinstance(m, nn.Linear)}
     if layer not in dense:
         raise UsageError(
