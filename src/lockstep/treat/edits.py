@@ -77,7 +77,7 @@ class Write:
     """``values`` for the entries where ``mask`` is True; an optimizer forgets those where ``reset`` is."""
 
     name: str
-    role: Role
+    role: Literal["incoming", "outgoing", "own", "moved"]
     mask: Tensor
     values: Tensor
     reset: Tensor | None = None

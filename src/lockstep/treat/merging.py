@@ -46,6 +46,7 @@ class Classes:
         return 1 + sum(stays == unit for stays, _ in self.gone.values())
 
 
+@torch.inference_mode(False)
 def merge(
     model: nn.Module,
     inputs: Any,
@@ -110,9 +111,20 @@ def merge(
             name, (), f"equal now, not locked: {why}. merge(…, within=0) merges them all the same"
         )
         for name, why in report.because.items()
-        if layers is None or name in layers
+        if (layers is None or name in layers) and _is_read(wiring, name)
     ]
     return replace(plan, refused=(*plan.refused, *modules, *close))
+
+
+def _is_read(wiring: Wiring, layer: str) -> bool:
+    """Whether any weight reads units of the layer; outputs of the model cannot be merged at all."""
+    place = wiring.places.get(layer)
+    if place is None:
+        return False
+    try:
+        return bool(wiring.taint((layer, u) for u in range(place.width)).reads)
+    except UsageError:
+        return False
 
 
 def certified(report: Audit, layers: Sequence[str] | None) -> dict[str, Classes]:

@@ -82,6 +82,7 @@ class Plan:
         """Whether there is nothing to do."""
         return not self.edits
 
+    @torch.inference_mode(False)
     def dry_run(self) -> Receipt:
         """The receipt that :meth:`apply` would give, from a copy; the model stays as it is."""
         before = duplicate(self.model)
@@ -96,6 +97,7 @@ class Plan:
         carry_out(own, self.edits, self.attributes)
         return self._receipt(changed, own, applied=False)
 
+    @torch.inference_mode(False)
     def apply(
         self, model: nn.Module | None = None, optimizer: torch.optim.Optimizer | None = None
     ) -> Receipt:

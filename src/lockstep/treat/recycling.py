@@ -27,6 +27,7 @@ from .wiring import Read, Wiring, doubled, duplicate
 GAINS = ("weight", "running_var")
 
 
+@torch.inference_mode(False)
 def recycle(
     model: nn.Module,
     inputs: Any,

@@ -46,6 +46,7 @@ class Copies:
         return torch.cat([part.double() for part in parts])
 
 
+@torch.inference_mode(False)
 def untie(
     model: nn.Module,
     inputs: Any,
@@ -121,9 +122,7 @@ def untie(
         units = ", ".join(map(str, group.units))
         what.append(f"{group.where} {{{units}}}: moved by up to {step:.4g}, {said}")
     edits = tuple(
-        Write(
-            n, "incoming", d != 0, (tensors[n].detach().double() + d.to(tensors[n].device))[d != 0]
-        )
+        Write(n, "moved", d != 0, (tensors[n].detach().double() + d.to(tensors[n].device))[d != 0])
         for n, d in total.items()
         if bool((d != 0).any())
     )

@@ -25,6 +25,7 @@ from .wiring import Wiring
 Split = Literal["opposite", "halves"] | Sequence[float]
 
 
+@torch.inference_mode(False)
 def widen(
     model: nn.Module,
     inputs: Any,

@@ -425,7 +425,7 @@ def doubled(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(doubled(item) for item in value)
     if isinstance(value, Tensor) and value.is_floating_point():
-        value = value.detach().double()
+        value = value.detach().double().clone()  # a copy: it may be an inference tensor
         if value.numel() > 1 and bool((value == value.flatten()[0]).all()):
             generator = torch.Generator().manual_seed(SEED)
             value = torch.randn(value.shape, generator=generator, dtype=torch.double)
