@@ -78,6 +78,13 @@ InputOption = Annotated[
         help="Shape of an input, as 4,2 or ids=4,16:int64:0-99; once for each argument of forward.",
     ),
 ]
+OptimizerOption = Annotated[
+    str | None, typer.Option(help="Name of a torch.optim class: sgd, adam, adamw, ...")
+]
+SettingOption = Annotated[float | None, typer.Option(help="Of the optimizer.")]
+LossOption = Annotated[
+    str | None, typer.Option(help="mse, cross_entropy, nll, bce_with_logits, huber, ...")
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of the model's random start and of the audit.")]
 TrustOption = Annotated[
     bool, typer.Option("--trust", help="Open pickles and custom Keras objects: they run code.")
@@ -112,15 +119,11 @@ def audit(
     update: Annotated[
         Update | None, typer.Option(help="Class of optimizers; by default the optimizer's, or any.")
     ] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(help="Name of a torch.optim class: sgd, adam, adamw, ...")
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
-    momentum: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of the optimizer.")] = None,
-    loss: Annotated[
-        str | None, typer.Option(help="mse, cross_entropy, nll, bce_with_logits, huber, ...")
-    ] = None,
+    optimizer: OptimizerOption = None,
+    lr: SettingOption = None,
+    momentum: SettingOption = None,
+    weight_decay: SettingOption = None,
+    loss: LossOption = None,
     data: Annotated[
         Data, typer.Option(help="any: symbols stand for the numbers; given: the numbers count.")
     ] = Data.any,
@@ -186,6 +189,11 @@ def check(
     ],
     target: TargetArgument,
     input: InputOption = None,
+    optimizer: OptimizerOption = None,
+    lr: SettingOption = None,
+    momentum: SettingOption = None,
+    weight_decay: SettingOption = None,
+    loss: LossOption = None,
     seed: SeedOption = 0,
     train: ModeOption = None,
     trust: TrustOption = False,
@@ -205,7 +213,14 @@ def check(
             from lockstep.targets import run
 
             request = run.Request(
-                target=target, inputs=tuple(input or ()), seed=seed, train=train, trust=trust
+                target=target,
+                inputs=tuple(input or ()),
+                optimizer=optimizer,
+                settings={"lr": lr, "momentum": momentum, "weight_decay": weight_decay},
+                loss=loss,
+                seed=seed,
+                train=train,
+                trust=trust,
             )
             run.check(claim, request, progress, lambda note: _say(err, note))
     typer.echo(f"verified: every claim of {certificate} holds for {target}")

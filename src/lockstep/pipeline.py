@@ -12,7 +12,14 @@ import torch
 from .errors import UsageError
 from .field.aside import beside
 from .partition import findings as find
-from .partition.modules import Names, copied, equal_now, parameters_by_module, side_by_side
+from .partition.modules import (
+    Names,
+    copied,
+    equal_now,
+    padding_rows,
+    parameters_by_module,
+    side_by_side,
+)
 from .partition.reasons import Explainer
 from .partition.verdict import Verdict, locked_classes, verdict
 from .symbolic.digest import sealing
@@ -89,7 +96,8 @@ def audit(
         result: Verdict = verdict(subject, where, trace, names, stricter)
         explain = _explainer(subject, where, trace)
         because = _because(result, explain, trace.first.unseen)
-        findings = _findings(result, because, copies, names, trace)
+        padding = padding_rows(subject.modules, canonical)
+        findings = _findings(result, because, copies, names, padding, trace)
         if trace.noisy:
             quiet: Verdict = verdict(subject, where, train(plan, quiet=True), names)
             findings += find.of_noise(_saved(result, quiet), list(trace.noisy))
@@ -158,6 +166,7 @@ def _findings(
     because: dict[str, str],
     copies: list[tuple[str, ...]],
     names: Names,
+    padding: dict[str, int],
     trace: Trace,
 ) -> list[Finding]:
     """A module whose own units part already (``because``) needs no second line for that."""
@@ -166,7 +175,7 @@ def _findings(
     parallel = [paths for paths in apart if side_by_side(paths, list(units), units)]
     return [
         *find.of_locked(result.locked, result.layers),
-        *find.of_frozen(result.frozen),
+        *find.of_frozen(result.frozen, padding),
         *find.of_forward_twins(result.layers, because),
         *find.of_parallel([paths for paths in parallel if paths[0] not in because]),
         *find.of_copies([paths for paths in apart if paths not in parallel]),
@@ -212,6 +221,19 @@ def _assumptions(subject: Subject, example: Example, plan: Plan, trace: Trace) -
 
 
 def _evidence(result: Verdict, trace: Trace, seconds: float) -> Evidence:
+    """The verdict's own numbers, and the chance that any claim is false: ``claims * (degree / p)^lanes``.
+
+    What is proved. In one lane a term is a polynomial of degree d in independent residues: data, cotangents, drawn
+    weights, and one variable for each value of a function (reciprocals included) at an argument not met before.
+    If it is no zero polynomial it vanishes with probability at most d/p (Schwartz 1980, Zippel 1979), and lanes are
+    independent. That is the bound, as long as arguments that differ as terms differ as residues.
+
+    What is not. Of m arguments of one function some pair does coincide, by chance, once m is near 1000; the two
+    values are then one variable. A term is lost by that only if it vanishes where the variables U and V agree, that is
+    if U - V divides it: it has at most d such factors, so one collision is fatal with probability at most d e/p, e the
+    degree of the arguments, whatever m. Several collisions at once, and those that one layer of functions hands on to
+    the next, are not bounded here: lanes at independent primes are what stands against them.
+    """
     units = sum(len(g.units) - 1 for g in result.locked)
     claims = units + sum(f.count for f in result.frozen)
     bound = claims * (trace.degree / min(f.p for f in trace.lanes)) ** len(trace.lanes)

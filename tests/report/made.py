@@ -82,7 +82,7 @@ def everything() -> Audit:
             Finding("LS005", "lstm[l0]", "units {2, 3, 4} are balanced", "untie them"),
             Finding("LS003", "a", "modules a, b are exact twins", "initialise each"),
             *(
-                Finding("LS004", f"h.{n}.key.bias", f"all 4 entries of h.{n}.key.bias never move")
+                Finding("LS004", f"h.{n}.key.bias", f"all 4 entries of h.{n}.key.bias never learn")
                 for n in range(3)
             ),
             Finding("LS006", "0", "units {0, 2} compute the same now", "nothing to do"),

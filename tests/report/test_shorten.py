@@ -44,15 +44,15 @@ def test_findings_that_differ_in_the_place_only_are_one_entry() -> None:
     rows = entries(
         [
             Finding("LS006", "0", "other"),
-            Finding("LS004", "h.0.bias", "all 2 entries of h.0.bias never move"),
-            Finding("LS004", "h.1.bias", "all 2 entries of h.1.bias never move"),
-            Finding("LS004", "h.2.bias", "all 3 entries of h.2.bias never move"),
+            Finding("LS004", "h.0.bias", "all 2 entries of h.0.bias never learn"),
+            Finding("LS004", "h.1.bias", "all 2 entries of h.1.bias never learn"),
+            Finding("LS004", "h.2.bias", "all 3 entries of h.2.bias never learn"),
         ]
     )
     assert [row.code for row in rows] == ["LS004", "LS004", "LS006"]
     assert rows[0].places == ("h.0.bias", "h.1.bias")
-    assert rows[0].message == "all 2 entries of each never move"
-    assert rows[1].message == "all 3 entries of h.2.bias never move"
+    assert rows[0].message == "all 2 entries of each never learn"
+    assert rows[1].message == "all 3 entries of h.2.bias never learn"
 
 
 def test_a_place_named_0_does_not_eat_the_numbers_of_its_message() -> None:

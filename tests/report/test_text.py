@@ -27,7 +27,7 @@ def test_findings_show_code_name_place_reason_and_cure() -> None:
         "units {0, 1} can never differentiate",
         "cure: initialise at random",
         "h.{0-2}.key.bias",
-        "all 4 entries of each never move",
+        "all 4 entries of each never learn",
     ):
         assert phrase in text
 

@@ -132,7 +132,7 @@ def _against_model(question: Question, reasons: list[str]) -> Checked:
         training = float64.train(prepared, frozenset(prepared.plan(subject.parameters).keys))
     reasons += training.reasons
     notes = list(training.notes)
-    if question.optimizer is None and claim.assumptions.optimizer != ANY_OPTIMIZER:
+    if question.optimizer is None and claim.assumptions.optimizer not in ANY_OPTIMIZER:
         notes.append(
             f"the certificate names {claim.assumptions.optimizer}, which was not given: checked for "
             f"updates of grade {claim.assumptions.update!r} without state, one parameter group"

@@ -98,7 +98,7 @@ def _optimizer(question: Question, subject: Any) -> Iterator[str]:
     if optimizer is None:
         return  # any update of the claimed grade is tried; see the notes of check()
     plan = plan_of(subject.parameters, optimizer, None)
-    if said not in (plan.name, ANY_OPTIMIZER):
+    if said not in (plan.name, *ANY_OPTIMIZER):
         yield f"optimizer: the certificate assumes {said!r}, the check was given {plan.name!r}"
     if question.claim.assumptions.update == "additive" and plan.update == "any":
         yield f"optimizer: {plan.name} as given is not additive, the certificate assumes that it is"

@@ -16,7 +16,7 @@ Loss = Callable[..., Any]
 Optimizer = torch.optim.Optimizer | Callable[..., torch.optim.Optimizer]
 
 ANY_LOSS = "any loss of the outputs"
-ANY_OPTIMIZER = "any elementwise optimizer"
+ANY_OPTIMIZER = ("any elementwise optimizer", "any additive elementwise optimizer")
 MIRRORS, TIES = ("mirror",), ("twin", "balanced")
 
 

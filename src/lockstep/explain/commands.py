@@ -226,7 +226,7 @@ def problem_of(
     from lockstep.targets import run
 
     request = run.Request(target=target, inputs=tuple(inputs or ()), seed=seed)
-    found, example, output = run._prepared(
+    found, example, output = run.prepared(
         request, lambda *_: None, lambda note: typer.echo(note, err=True)
     )
     if not isinstance(found.model, nn.Module):

@@ -64,6 +64,7 @@ class Engine(TorchDispatchMode):
         self.infinite = False
         self.name = ""
         self.choosing = False  # has the rule at work consulted a predicate, an order or a rounding?
+        self.power = 1  # how often it multiplies an operand with itself
         self.assumed: dict[str, None] = {}
         # Maxima: storage of the value -> what it is the extreme of; storage of the index -> who may be meant by it.
         self.extremes: dict[int, tuple[Tensor, Tensor, Tensor, tuple[int, ...]]] = {}
@@ -293,9 +294,10 @@ class Engine(TorchDispatchMode):
             id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)
         }
         self.infinite = infinite = infinite or (far and rule.infinite)
-        self.name, self.choosing = name, False
+        self.name, self.choosing, self.power = name, False, 1
         whole = name == "_to_copy" and not claimed(plain[0]).is_floating_point
         result = self._ruled(func, rule, name, (inner_args, inner_kwargs), (args, kwargs))
+        degree *= self.power
         choice = self.choosing or any(x.cell.choice for x in flat if isinstance(x, Residue))
         owned = {_storage(x) for x in plain if isinstance(x, Tensor)}
 
@@ -602,7 +604,9 @@ def _shape_only(x: Any) -> Any:
 def _degree(rule: Rule, operands: list[int]) -> int:
     if rule.degree == "one":
         return 1
-    return max(operands) if rule.degree == "max" else sum(operands)
+    if rule.degree == "max":
+        return max(operands)
+    return sum(operands) + (rule.degree == "more")
 
 
 def _result_dtype(

@@ -9,7 +9,9 @@ were, and predicates on residues are residues. It returns residues, or plain int
 In-place and ``out=`` variants need no rule of their own.
 
 ``degree``: how the syntactic degree of the result follows from the operands' (for the probability bound):
-``"max"`` (linear), ``"sum"`` (products, quotients), ``"one"`` (uninterpreted functions, fresh symbols).
+``"max"`` (linear), ``"sum"`` (products, quotients), ``"one"`` (uninterpreted functions, fresh symbols), ``"more"``
+(products with one value of a function more, as in ``relu(x) = x c(x)``). A rule that multiplies an operand with itself
+says so by ``powered(n)``.
 ``infinite``: the rule knows what to do with entries that are minus or plus infinity (attention masks).
 ``gives``: dtype that the result claims, if it is not the operands'.
 ``indexed``: the position of the integer argument that says which rows of the first tensor are read.
@@ -23,7 +25,7 @@ from typing import Any, Literal
 
 import torch
 
-Degree = Literal["max", "sum", "one"]
+Degree = Literal["max", "sum", "one", "more"]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ def choosing() -> None:
     active().choosing = True
 
 
+def powered(n: int) -> None:
+    """The rule at work multiplies up to ``n`` entries of one operand: so much higher is the degree of its result."""
+    active().power = max(active().power, n)
+
+
 def may_coincide(*operands: object) -> bool:
     """Whether operands of the rule at work may be equal without being the same symbol: choices, data as given."""
     cells = [getattr(active().operands.get(id(x)), "cell", None) for x in operands]

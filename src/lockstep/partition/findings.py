@@ -67,18 +67,28 @@ def _modules(g: Group) -> Finding:
     )
 
 
-def of_frozen(frozen: Sequence[Frozen]) -> list[Finding]:
+def of_frozen(frozen: Sequence[Frozen], padding: Mapping[str, int]) -> list[Finding]:
+    """LS004; ``padding``: embedding table → its padding row, which never gets a gradient by design."""
     return [
         Finding(
             "LS004",
             f.parameter,
-            f"{_amount(f)} of {f.parameter} never move: their gradient is identically zero"
-            + ("" if f.count == f.total else f" (first: {list(f.indices[0])})"),
+            f"{_amount(f)} of {f.parameter} never learn: their gradient is identically zero"
+            + ("" if f.count == f.total else f" (first: {list(f.indices[0])})")
+            + ("; it is the padding row, intended by its owner" if _is_padding(f, padding) else ""),
             "if it is a bias that a normalisation or a softmax cancels, drop it; if weights around it are zero, "
-            "initialise one side away from zero",
+            "initialise one side away from zero (weight decay still shrinks what never learns)"
+            if not _is_padding(f, padding)
+            else "nothing to do: padding_idx asks for it",
         )
         for f in frozen
     ]
+
+
+def _is_padding(f: Frozen, padding: Mapping[str, int]) -> bool:
+    """Whether all frozen entries lie in the row of an embedding that ``padding_idx`` names."""
+    row = padding.get(f.parameter)
+    return row is not None and f.count == len(f.indices) and {i[0] for i in f.indices} == {row}
 
 
 def _amount(f: Frozen) -> str:

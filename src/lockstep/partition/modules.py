@@ -27,6 +27,17 @@ def parameters_by_module(modules: Modules, canonical: Mapping[int, str]) -> Name
     return out
 
 
+def padding_rows(modules: Modules, canonical: Mapping[int, str]) -> dict[str, int]:
+    """Embedding table → the row that ``padding_idx`` keeps from learning."""
+    return {
+        canonical[id(m.weight)]: m.padding_idx
+        for m in modules.values()
+        if isinstance(m, (nn.Embedding, nn.EmbeddingBag))
+        and m.padding_idx is not None
+        and id(m.weight) in canonical
+    }
+
+
 def _groups(modules: Modules, names: Names, key: Mapping[str, object]) -> list[tuple[str, ...]]:
     """Paths of modules of one class whose parameters have equal keys."""
     found: dict[object, list[str]] = {}

@@ -71,7 +71,11 @@ def plan_of(
     trainable = {n: p for n, p in parameters.items() if p.requires_grad and p.is_floating_point()}
     if optimizer is None:
         return Plan(
-            update or "any", "any elementwise optimizer", dict.fromkeys(trainable, "group 0")
+            update or "any",
+            "any additive elementwise optimizer"
+            if update == "additive"
+            else "any elementwise optimizer",
+            dict.fromkeys(trainable, "group 0"),
         )
     if not isinstance(optimizer, torch.optim.Optimizer):
         optimizer = _build(optimizer, trainable)

@@ -36,16 +36,9 @@ class Request:
 def audit(request: Request, progress: Progress, say: Say) -> tuple[Target, Audit]:
     """Load the target, find its inputs, run it once, then audit it."""
     options: dict[str, Any] = {"data": request.data, "seed": request.seed}
-    options |= {"progress": progress, "update": request.update}
-    if request.optimizer is not None:
-        options["optimizer"] = training.optimizer(request.optimizer, **request.settings)
-    elif any(value is not None for value in request.settings.values()):
-        given = [name for name, value in request.settings.items() if value is not None]
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise UsageError(f"{names} given without --optimizer: say which one, as in --optimizer sgd")
-    target, example, output = _prepared(request, progress, say)
-    if request.loss is not None:
-        options["loss"], options["targets"] = training.loss(request.loss, output)
+    options |= {"progress": progress, "update": request.update, **_optimizer(request)}
+    target, example, output = prepared(request, progress, say)
+    options |= _loss(request, output)
     from lockstep.pipeline import audit as engine
 
     result = _guarded(lambda: engine(_in_mode(target.model, request.train), example, **options))
@@ -56,16 +49,38 @@ def check(claim: Audit, request: Request, progress: Progress, say: Say) -> None:
     """Load the target as it was audited and verify the claim; ``CertificateError`` if it fails."""
     train = claim.assumptions.mode == "train" if request.train is None else request.train
     request = dataclasses.replace(request, train=train)
-    target, example, _ = _prepared(request, progress, say, claim)
+    options = _optimizer(request)
+    target, example, output = prepared(request, progress, say, claim)
+    options |= _loss(request, output)
     from lockstep.certificate.check import check as checker
 
     progress("checking the certificate", 0, None)
-    _guarded(lambda: checker(claim, _in_mode(target.model, train), example))
+    _guarded(lambda: checker(claim, _in_mode(target.model, train), example, **options))
 
 
-def _prepared(
+def _optimizer(request: Request) -> dict[str, Any]:
+    """``optimizer=`` as the options name it, if they do."""
+    if request.optimizer is not None:
+        return {"optimizer": training.optimizer(request.optimizer, **request.settings)}
+    given = [name for name, value in request.settings.items() if value is not None]
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"{names} given without --optimizer: say which one, as in --optimizer sgd")
+    return {}
+
+
+def _loss(request: Request, output: Any) -> dict[str, Any]:
+    """``loss=`` and ``targets=`` that fit the model's ``output``, if the options name a loss."""
+    if request.loss is None:
+        return {}
+    loss, targets = training.loss(request.loss, output)
+    return {"loss": loss, "targets": targets}
+
+
+def prepared(
     request: Request, progress: Progress, say: Say, claim: Audit | None = None
 ) -> tuple[Target, Any, Any]:
+    """The target, its example inputs and what it answers to them; inputs as a ``claim`` had them, if one is given."""
     target = load(request.target, trust=request.trust, seed=request.seed)
     if request.train is not None:
         target.model.train(request.train)

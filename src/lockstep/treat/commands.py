@@ -107,7 +107,7 @@ def problem(
     request = run.Request(
         target=target, inputs=tuple(inputs or ()), seed=seed, train=train, trust=trust
     )
-    found, example, result = run._prepared(
+    found, example, result = run.prepared(
         request, lambda *_: None, lambda note: typer.echo(note, err=True) if note else None
     )
     return found.model, example, result

@@ -18,7 +18,7 @@ ABSENT = 1e30
 """A clamp this far out does nothing to a finite value."""
 
 
-@rule("where", degree="sum", infinite=True)
+@rule("where", degree="more", infinite=True)
 def where(f: Field, c: Tensor, a: Operand, b: Operand) -> Tensor:
     x, y = residues(f, a), residues(f, b)
     return torch.where(c, x, y) if c.dtype is torch.bool else choose(f, c, x, y)
@@ -41,24 +41,24 @@ def choose(f: Field, c: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return torch.where(x == y, x, mixed)
 
 
-@rule("masked_fill", degree="sum", infinite=True)
+@rule("masked_fill", degree="more", infinite=True)
 def masked_fill(f: Field, x: Tensor, mask: Tensor, value: Operand) -> Tensor:
     return where(f, mask, masking(value), x)
 
 
-@rule("maximum", "fmax", degree="sum", infinite=True)
+@rule("maximum", "fmax", degree="more", infinite=True)
 def maximum(f: Field, a: Operand, b: Operand) -> Tensor:
     x, y = residues(f, a), residues(f, b)
     return choose(f, positive(f, gap(f, x, y)), x, y)
 
 
-@rule("minimum", "fmin", degree="sum", infinite=True)
+@rule("minimum", "fmin", degree="more", infinite=True)
 def minimum(f: Field, a: Operand, b: Operand) -> Tensor:
     x, y = residues(f, a), residues(f, b)
     return choose(f, positive(f, gap(f, x, y)), y, x)
 
 
-@rule("clamp", "clip", degree="sum", infinite=True)
+@rule("clamp", "clip", degree="more", infinite=True)
 def clamp(f: Field, x: Tensor, low: Operand | None = None, high: Operand | None = None) -> Tensor:
     if _numbers(low, high) and not any_infinite(x):
         assert low is not None and high is not None
@@ -87,12 +87,12 @@ def _absent(bound: Operand) -> bool:
     return not isinstance(bound, Tensor) and abs(bound) >= ABSENT
 
 
-@rule("clamp_min", degree="sum", infinite=True)
+@rule("clamp_min", degree="more", infinite=True)
 def clamp_min(f: Field, x: Tensor, low: Operand) -> Tensor:
     return clamp(f, x, low)
 
 
-@rule("clamp_max", degree="sum", infinite=True)
+@rule("clamp_max", degree="more", infinite=True)
 def clamp_max(f: Field, x: Tensor, high: Operand) -> Tensor:
     return clamp(f, x, None, high)
 
@@ -103,7 +103,7 @@ def nan_to_num(f: Field, x: Tensor, *_: Any, **__: Any) -> Tensor:
     return x.clone()
 
 
-@rule("heaviside", degree="sum")
+@rule("heaviside", degree="more")
 def heaviside(f: Field, x: Tensor, at_zero: Operand) -> Tensor:
     zero = residues(f, same(f, x, torch.zeros(()), may_coincide(x)))
     return choose(f, zero, residues(f, at_zero), positive(f, x))

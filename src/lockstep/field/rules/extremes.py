@@ -52,29 +52,29 @@ def pick(f: Field, x: Tensor, dim: int, largest: bool = True) -> tuple[Tensor, T
     return x.gather(dim, index), index
 
 
-@rule("amax", infinite=True)
+@rule("amax", degree="more", infinite=True)
 def amax(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return extreme(f, x, axes(x, dim), keepdim, False)
 
 
-@rule("amin", infinite=True)
+@rule("amin", degree="more", infinite=True)
 def amin(f: Field, x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return extreme(f, x, axes(x, dim), keepdim, True)
 
 
-@rule("aminmax", "_aminmax", infinite=True)
+@rule("aminmax", "_aminmax", degree="more", infinite=True)
 def aminmax(
     f: Field, x: Tensor, *, dim: Any = None, keepdim: bool = False
 ) -> tuple[Tensor, Tensor]:
     return amin(f, x, dim, keepdim), amax(f, x, dim, keepdim)
 
 
-@rule("max", infinite=True)
+@rule("max", degree="more", infinite=True)
 def max_(f: Field, x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return maximum(f, x, dim) if isinstance(dim, Tensor) else _along(f, x, dim, keepdim, True)
 
 
-@rule("min", infinite=True)
+@rule("min", degree="more", infinite=True)
 def min_(f: Field, x: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return minimum(f, x, dim) if isinstance(dim, Tensor) else _along(f, x, dim, keepdim, False)
 

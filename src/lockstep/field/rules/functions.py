@@ -125,7 +125,7 @@ def sigmoid(f: Field, x: Tensor) -> Tensor:
     return torch.where(torch.isinf(x), (x > 0).to(x.dtype), out) if any_infinite(x) else out
 
 
-@rule("silu", degree="one")
+@rule("silu", degree="more")
 def silu(f: Field, x: Tensor) -> Tensor:
     return f.mul(x, sigmoid(f, x))
 
@@ -135,14 +135,14 @@ def erfc(f: Field, x: Tensor) -> Tensor:
     return f.sub(torch.ones(()), f.function(x, setting_key("erf", (), {}), parity=1))
 
 
-@rule("log_sigmoid", degree="one")
+@rule("log_sigmoid", degree="more")
 def log_sigmoid(f: Field, x: Tensor) -> Tensor:
     """``x / 2`` plus an even function: ``log sigmoid(x) - log sigmoid(-x) = x``."""
     even = f.function(x, stable_key("log_sigmoid"), parity=-1)
     return f.add(f.scale(x, f.scalar(0.5)), even)
 
 
-@rule("log_sigmoid_forward", degree="one")
+@rule("log_sigmoid_forward", degree="more")
 def log_sigmoid_forward(f: Field, x: Tensor) -> tuple[Tensor, Tensor]:
     """The second result is a buffer that only the backward formula reads, and ours does not."""
     return log_sigmoid(f, x), torch.zeros(0)
@@ -167,19 +167,19 @@ def hypot(f: Field, a: Tensor, b: Tensor) -> Tensor:
     return f.function(f.add(f.mul(a, a), f.mul(b, b)), stable_key("sqrt"), zero=True)
 
 
-@rule("xlogy", "special_xlogy", degree="one")
+@rule("xlogy", "special_xlogy", degree="more")
 def xlogy(f: Field, a: Operand, b: Operand) -> Tensor:
     return f.mul(residues(f, a), f.function(residues(f, b), setting_key("log", (), {})))
 
 
-@rule("special_xlog1py", degree="one")
+@rule("special_xlog1py", degree="more")
 def xlog1py(f: Field, a: Operand, b: Operand) -> Tensor:
     return f.mul(
         residues(f, a), f.function(residues(f, b), setting_key("log1p", (), {}), zero=True)
     )
 
 
-@rule("logaddexp", "logaddexp2", degree="one")
+@rule("logaddexp", "logaddexp2", degree="more")
 def logaddexp(f: Field, a: Tensor, b: Tensor) -> Tensor:
     """The mean plus an even function of the gap: symmetric, and equivariant under a common shift."""
     centre = f.scale(f.add(a, b), f.scalar(0.5))

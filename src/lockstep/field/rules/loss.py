@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
+from ..running import powered
 from .functions import log_sigmoid
 from .predicates import ONE
 from .reductions import average
@@ -30,6 +31,7 @@ def shared(f: Field, grad: Tensor, loss_shape: torch.Size, reduction: int) -> Te
 @rule("mse_loss", degree="sum")
 def mse_loss(f: Field, x: Tensor, y: Tensor, reduction: int = 1) -> Tensor:
     gap = f.sub(x, y)
+    powered(2)
     return reduced(f, f.mul(gap, gap), reduction)
 
 
@@ -39,7 +41,7 @@ def mse_loss_backward(f: Field, grad: Tensor, x: Tensor, y: Tensor, reduction: i
     return f.mul(gap, shared(f, grad, gap.shape, reduction))
 
 
-@rule("binary_cross_entropy_with_logits", degree="one")
+@rule("binary_cross_entropy_with_logits", degree="more")
 def bce_with_logits(
     f: Field,
     x: Tensor,

@@ -46,7 +46,7 @@ def spread(f: Field, grad: Tensor, index: Tensor, shape: torch.Size, n: int) -> 
 
 
 def _define(n: int) -> None:
-    @rule(f"max_pool{n}d_with_indices", infinite=True)
+    @rule(f"max_pool{n}d_with_indices", degree="more", infinite=True)
     def max_pool(
         f: Field,
         x: Tensor,
@@ -65,7 +65,7 @@ def _define(n: int) -> None:
     def max_pool_backward(f: Field, grad: Tensor, x: Tensor, *settings: Any) -> Tensor:
         return spread(f, grad, settings[-1], x.shape, n)
 
-    @rule(f"adaptive_max_pool{n}d", infinite=True)
+    @rule(f"adaptive_max_pool{n}d", degree="more", infinite=True)
     def adaptive_pool(f: Field, x: Tensor, out: Any) -> Picked:
         tables = [adaptive(size, o) for size, o in zip(x.shape[-n:], each(out, n), strict=True)]
         return _pick(f, x, Windows(x.shape[-n:], tables))
@@ -74,7 +74,7 @@ def _define(n: int) -> None:
     def adaptive_backward(f: Field, grad: Tensor, x: Tensor, index: Tensor) -> Tensor:
         return spread(f, grad, index, x.shape, n)
 
-    @rule(f"fractional_max_pool{n}d")
+    @rule(f"fractional_max_pool{n}d", degree="more")
     def fractional(f: Field, x: Tensor, kernel: Any, out: Any, samples: Tensor) -> Picked:
         """``samples`` (N, C, n) is noise: the places it leads to are drawn by the residue of the sample."""
         kernel, out = each(kernel, n), each(out, n)

@@ -20,26 +20,26 @@ def sign(f: Field, x: Tensor) -> Tensor:
     return f.scale(sway(f, x), 2)
 
 
-@rule("abs", degree="one", infinite=True)
+@rule("abs", degree="more", infinite=True)
 def absolute(f: Field, x: Tensor) -> Tensor:
     if any_infinite(x):
         return torch.where(torch.isinf(x), torch.inf, absolute(f, finite(x)))
     return f.mul(x, sign(f, x))
 
 
-@rule("copysign", degree="one")
+@rule("copysign", degree="more")
 def copysign(f: Field, a: Tensor, b: Operand) -> Tensor:
     return f.mul(absolute(f, a), sign(f, residues(f, b)))
 
 
-@rule("relu", degree="one", infinite=True)
+@rule("relu", degree="more", infinite=True)
 def relu(f: Field, x: Tensor) -> Tensor:
     if any_infinite(x):
         return torch.where(torch.isinf(x), x.clamp(min=0), relu(f, finite(x)))
     return f.mul(x, positive(f, x))
 
 
-@rule("leaky_relu", degree="one")
+@rule("leaky_relu", degree="more")
 def leaky_relu(f: Field, x: Tensor, slope: float = 0.01) -> Tensor:
     return choose(f, positive(f, x), x, f.scale(x, f.scalar(slope)))
 
@@ -60,7 +60,7 @@ def prelu_backward(f: Field, grad: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor
     return choose(f, c, grad, f.mul(w, grad)), f.mul(negate(f, c), f.mul(x, grad))
 
 
-@rule("threshold", degree="one")
+@rule("threshold", degree="more")
 def threshold(f: Field, x: Tensor, limit: float, value: float) -> Tensor:
     return choose(f, positive(f, gap(f, x, limit)), x, residues(f, value))
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..arithmetic import Field, stable_key
 from ..registry import rule
-from ..running import constant
+from ..running import constant, powered
 from .functions import pair
 from .operands import Operand, residues
 
@@ -59,6 +59,7 @@ def constant_power(f: Field, base: Tensor, exponent: float) -> Tensor:
 
 def whole_power(f: Field, base: Tensor, n: int) -> Tensor:
     """``base ** n`` by squaring; negative powers through the inverse."""
+    powered(abs(n))
     if n < 0:
         base, n = f.inverse(base), -n
     result = torch.ones_like(base)

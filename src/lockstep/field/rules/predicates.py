@@ -10,6 +10,7 @@ true booleans, which user code may branch on.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from ...errors import UndecidedError
 from ..arithmetic import STORE, Field, stable_key
 from ..registry import rule
-from ..running import active, choosing, claimed, may_coincide, rule_name
+from ..running import active, choosing, claimed, may_coincide, powered, rule_name
 from .largest import is_extreme
 from .operands import Operand, any_infinite, finite, keep_infinite, residues
 
@@ -207,7 +208,7 @@ def _no_whole_numbers(*operands: Operand) -> None:
         )
 
 
-@rule("any", gives=torch.bool, degree="one")
+@rule("any", gives=torch.bool)
 def any_true(f: Field, x: Tensor, *dims: Any, **more: Any) -> Tensor:
     c = truth(f, x)
     if c.dtype is torch.bool:
@@ -215,7 +216,7 @@ def any_true(f: Field, x: Tensor, *dims: Any, **more: Any) -> Tensor:
     return negate(f, _product(f, negate(f, c), *dims, **more))
 
 
-@rule("all", gives=torch.bool, degree="one")
+@rule("all", gives=torch.bool)
 def all_true(f: Field, x: Tensor, *dims: Any, **more: Any) -> Tensor:
     c = truth(f, x)
     if c.dtype is torch.bool:
@@ -226,6 +227,7 @@ def all_true(f: Field, x: Tensor, *dims: Any, **more: Any) -> Tensor:
 def _product(f: Field, c: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Product over dimensions."""
     dims = range(c.dim()) if dim is None else ([dim] if isinstance(dim, int) else dim)
+    powered(max(1, prod(c.shape[d] for d in dims) if c.dim() else 1))
     for d in sorted((d % max(c.dim(), 1) for d in dims), reverse=True):
         out = torch.ones(c.shape[:d] + c.shape[d + 1 :])
         for part in c.unbind(d):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
+from ..running import powered
 from .largest import extreme
 from .operands import axes, count, need_finite, residues
 from .piecewise import absolute
@@ -49,6 +50,7 @@ def variance(
     """(sum of squared gaps) / (n - correction), and the mean."""
     centre = average(f, x, dims, True)
     gap = f.sub(x, centre)
+    powered(2)
     degrees = count(x, dims) - correction
     spread = f.sum(f.mul(gap, gap), dims, keepdim) if dims else f.mul(gap, gap)
     spread = f.mul(spread, f.inverse(torch.tensor(float(f.scalar(degrees)))))
@@ -132,6 +134,7 @@ def prod(
     d = 0 if dim is None else dim % max(x.dim(), 1)
     if x.dim() == 0:
         return x.clone()
+    powered(x.shape[d])
     out = torch.ones(x.shape[:d] + x.shape[d + 1 :])
     for part in x.unbind(d):
         out = f.mul(out, part)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...errors import UndecidedError
 from ..arithmetic import Field, stable_key
 from ..registry import rule
-from ..running import choosing, constant
+from ..running import choosing, constant, powered
 from .operands import Operand, any_infinite, finite, keep_infinite, residues
 
 
@@ -99,7 +99,7 @@ def trunc(f: Field, x: Tensor) -> Tensor:
     return f.function(x, stable_key("trunc"), parity=1)
 
 
-@rule("frac", degree="one")
+@rule("frac", degree="more")
 def frac(f: Field, x: Tensor) -> Tensor:
     return f.sub(x, trunc(f, x))
 
@@ -115,14 +115,14 @@ def floor_divide(f: Field, a: Operand, b: Operand) -> Tensor:
     return floor(f, f.mul(residues(f, a), f.inverse(residues(f, b))))
 
 
-@rule("fmod", degree="one")
+@rule("fmod", degree="more")
 def fmod(f: Field, a: Operand, b: Operand) -> Tensor:
     """``a - b * trunc(a / b)``."""
     x, y = residues(f, a), residues(f, b)
     return f.sub(x, f.mul(y, trunc(f, f.mul(x, f.inverse(y)))))
 
 
-@rule("remainder", degree="one")
+@rule("remainder", degree="more")
 def remainder(f: Field, a: Operand, b: Operand) -> Tensor:
     """``a - b * floor(a / b)``."""
     x, y = residues(f, a), residues(f, b)
@@ -141,6 +141,7 @@ def positive(f: Field, a: Tensor) -> Tensor:
 
 @rule("square", degree="sum")
 def square(f: Field, a: Tensor) -> Tensor:
+    powered(2)
     return f.mul(a, a)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
-from ..running import active
+from ..running import active, powered
 from .extremes import pick
 from .largest import mixed, shares
 from .operands import residues
@@ -23,18 +23,19 @@ def cumsum(f: Field, x: Tensor, dim: int, *, dtype: object = None) -> Tensor:
 def cumprod(f: Field, x: Tensor, dim: int, *, dtype: object = None) -> Tensor:
     if x.dim() == 0 or x.shape[dim] == 0:
         return x.clone()
+    powered(x.shape[dim])
     steps = list(residues(f, x).unbind(dim))
     for n in range(1, len(steps)):
         steps[n] = f.mul(steps[n - 1], steps[n])
     return torch.stack(steps, dim)
 
 
-@rule("cummax")
+@rule("cummax", degree="more")
 def cummax(f: Field, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return _running(f, x, dim, True)
 
 
-@rule("cummin")
+@rule("cummin", degree="more")
 def cummin(f: Field, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return _running(f, x, dim, False)
 
