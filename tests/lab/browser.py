@@ -23,9 +23,11 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 )
+# Windows that lie behind others draw at full pace, as if each were looked at.
+ALL_SEEN = "--disable-backgrounding-occluded-windows --disable-renderer-backgrounding --disable-background-timer-throttling"
 
 
-def chromium(profile: Path, width: int = 1280, height: int = 900) -> webdriver.Chrome:
+def chromium(profile: Path, *flags: str) -> webdriver.Chrome:
     """A browser with a profile of its own; says what to install where there is none."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     assert browser and driver, (
@@ -33,7 +35,7 @@ def chromium(profile: Path, width: int = 1280, height: int = 900) -> webdriver.C
     )
     options = webdriver.ChromeOptions()
     options.binary_location = browser
-    for flag in (*FLAGS.split(), f"--user-data-dir={profile}", f"--window-size={width},{height}"):
+    for flag in (*FLAGS.split(), f"--user-data-dir={profile}", "--window-size=1280,900", *flags):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     options.add_experimental_option("prefs", {"download.default_directory": str(profile / "saved")})

@@ -14,7 +14,7 @@ from lockstep.lab import export
 from lockstep.lab.address import decoded, encoded
 from lockstep.lab.components import Address, Curves, Files, Graph, Plane
 from lockstep.lab.controls import button, choice, html, shown
-from lockstep.lab.hearing import EDIT, INDEX, PLACE, TEXT, hear
+from lockstep.lab.hearing import EDIT, FLAG, INDEX, PLACE, TEXT, hear
 from lockstep.lab.lessons import lessons
 from lockstep.lab.panels import LessonPanel, TiePanel, WhyPanel
 from lockstep.lab.session import Selection, Session
@@ -29,6 +29,8 @@ SPEEDS = {
     "600": "600 updates/s",
     "0": "as fast as can be",
 }
+
+OTHER_SCHEME = "() => emit(!document.body.classList.contains('body--dark'))"
 
 
 def wanted(search: str) -> tuple[State, str]:
@@ -89,7 +91,8 @@ class Page:
                     button("Curves SVG", self.save_curves_svg)
                     button("Curves PNG", self.save_curves_png)
             self.files = Files()
-            button("Light / dark", self.toggle_dark)
+            scheme = html("button", "Light / dark", type="button")
+            hear(scheme, "click", FLAG, self.set_dark, sent=OTHER_SCHEME)
 
     def transport(self) -> None:
         """Play, step, back to the start, new start."""
@@ -135,7 +138,7 @@ class Page:
         self.why.entries([e["name"] for e in (*structure["weights"], *structure["biases"])])
         for made in (self.graph, self.plane, self.curves):
             shown(made, structure=structure)
-        shown(self.graph, groups=[], chains=[])
+        shown(self.graph, groups=[])
         self.said("")
 
     def framed(self, frame: dict[str, Any]) -> None:
@@ -152,9 +155,9 @@ class Page:
         self.ties.select(selection, self.structure["units"][selection.level])
 
     def explained(self, why: Mapping[str, Any] | None) -> None:
-        """The chains of now."""
+        """The chains of now; past NiceGUI's elements too, for they change while it trains."""
         self.why.show(why)
-        shown(self.graph, chains=why["chains"] if why else [])
+        self.graph.run_method("light", why["chains"] if why else [])
 
     def certified(self, badges: dict[str, Any]) -> None:
         """What is certain about the chosen units."""
@@ -313,10 +316,9 @@ class Page:
             return
         await self.live.edit(what, level=now.level, units=list(now.units), **how)
 
-    def toggle_dark(self) -> None:
-        """Light or dark, whatever the system says."""
-        self.dark.value = not self.dark.value
-        shown(self.curves, dark=self.dark.value)
+    def set_dark(self, on: bool) -> None:
+        """Dark or light, whatever the system wishes."""
+        self.dark.set_value(on)
 
     # ---- what the learner takes away ----
 

@@ -85,7 +85,7 @@ class WhyPanel:
 
     def show(self, why: Mapping[str, Any] | None) -> None:
         """A chain, two, or nothing."""
-        shown(self.chains, why=why)
+        self.chains.run_method("show", why)
 
 
 class TiePanel:

@@ -18,9 +18,11 @@ from lockstep.lab.state import MOST_STEPS, State, read
 from lockstep.lab.worker import WorkerLost, Workers
 
 PACE = 1 / 45  # seconds from one frame to the next, at best
-PORTION = 0.02  # seconds of training in one request, so that other tabs get their turn
-MAP_PACE = 0.1  # seconds between two maps
-CHAIN_PACE = 0.3  # seconds between two looks at the chains while it trains
+PORTION = 0.02  # seconds of training in one request, shared by the tabs of a worker
+LEAST = 0.002  # but so many at least
+# Seconds, and frames, between two: where frames are slow to come, what they carry must not slow them further.
+MAP_PACE = 0.1, 4  # maps
+CHAIN_PACE = 0.3, 10  # looks at the chains while it trains
 ADDRESS_PACE = 1.0  # seconds between two notes of the step in the address
 AHEAD = 2  # frames under way to the browser
 UNSEEN = 2.0  # seconds after which a frame counts as lost
@@ -47,6 +49,22 @@ class Selection:
     level: int = 1
     units: tuple[int, ...] = ()
     sample: int | None = None
+
+
+class Every:
+    """Says when something is due again: after so many seconds and so many times that it was asked."""
+
+    def __init__(self, seconds: float, times: int) -> None:
+        self.seconds, self.times = seconds, times
+        self.last, self.asked = 0.0, times
+
+    def due(self, now: float) -> bool:
+        """Whether it is due; if so, it starts anew."""
+        self.asked += 1
+        if self.asked < self.times or now - self.last < self.seconds:
+            return False
+        self.last, self.asked = now, 0
+        return True
 
 
 @dataclass
@@ -173,7 +191,7 @@ class Session:
                     self.tab,
                     "advance",
                     updates=self.state.steps - frame["step"],
-                    seconds=PORTION,
+                    seconds=self.portion,
                     layer=self.layer,
                     maps=False,
                 )
@@ -182,7 +200,7 @@ class Session:
     async def advanced(self, updates: int, *, maps: bool) -> dict[str, Any]:
         """The frame after some updates."""
         frame: dict[str, Any] = await self.ask(
-            "advance", updates=updates, seconds=PORTION, layer=self.layer, maps=maps
+            "advance", updates=updates, seconds=self.portion, layer=self.layer, maps=maps
         )
         self.state = replace(self.state, steps=frame["step"])
         if "stopped" in frame:
@@ -223,42 +241,33 @@ class Session:
 
     async def run(self) -> None:
         """From play to rest."""
-        last = {"map": 0.0, "chain": time.monotonic(), "address": time.monotonic()}
+        maps, chains, address = Every(*MAP_PACE), Every(*CHAIN_PACE), Every(ADDRESS_PACE, 1)
         before, due = time.monotonic(), 0.0
         while self.playing or self.state.steps < self.goal:
             now = time.monotonic()
-            catching_up = not self.playing
-            due = self.goal - self.state.steps if catching_up else due + (now - before) * self.speed
+            behind = self.goal - self.state.steps
+            due = due + (now - before) * self.speed if self.playing else behind
             before = now
             updates = MOST_STEPS if self.playing and not self.speed else int(due)
             if updates:
-                maps = now - last["map"] > MAP_PACE
                 async with self.turn:
                     if not (self.playing or self.state.steps < self.goal):
                         break
                     reached = self.state.steps
-                    frame = await self.advanced(updates, maps=maps)
+                    frame = await self.advanced(updates, maps=maps.due(now))
                     self.under_way += 1
                     self.view.framed(frame)
                 due = min(max(0.0, due - (self.state.steps - reached)), self.speed * PACE)
-                if maps:
-                    last["map"] = now
-            await self.notes(last, now)
+                if self.selection.weights and chains.due(now):
+                    self.view.explained(await self.chains())
+                if address.due(now):
+                    self.view.addressed(self.state, new=False)
             await self.room()
             await asyncio.sleep(max(0.0, PACE - (time.monotonic() - now)))
         async with self.turn:
             self.view.framed(await self.advanced(0, maps=True))
         self.view.addressed(self.state, new=False)
         await self.look()
-
-    async def notes(self, last: dict[str, float], now: float) -> None:
-        """Every now and then: the chains at the weights of now, and the step in the address."""
-        if self.selection.weights and now - last["chain"] > CHAIN_PACE:
-            last["chain"] = now
-            self.view.explained(await self.chains())
-        if now - last["address"] > ADDRESS_PACE:
-            last["address"] = now
-            self.view.addressed(self.state, new=False)
 
     async def room(self) -> None:
         """Waits until the browser has drawn enough of what is under way."""
@@ -277,6 +286,11 @@ class Session:
         except (UsageError, WorkerLost) as error:
             self.rest()
             self.view.said(str(error))
+
+    @property
+    def portion(self) -> float:
+        """Seconds of training in one request: the more tabs a worker has, the shorter."""
+        return max(LEAST, PORTION / max(1, len(self.worker.tabs)))
 
     # ---- names ----
 

@@ -21,6 +21,7 @@ export default {
       <p class="verdict" role="status">{{ why ? why.verdict : "Choose one weight for its gradient, two to compare them." }}</p>
       <p v-for="note in why?.notes ?? []" :key="note" class="note">{{ note }}</p>
     </div>`,
-  props: { why: Object },
+  data() { return { why: null }; },
+  methods: { show(why) { this.why = why; } },
   computed: { pair() { return this.why.heads.length === 2; } },
 };

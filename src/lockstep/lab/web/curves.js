@@ -10,17 +10,21 @@ export default {
       <figure v-for="(title, n) in titles" :key="n"><figcaption>{{ title }} <output :data-curve="n">{{ last[n] }}</output></figcaption>
         <div class="chart" role="img" :aria-label="title + ' over the updates'"></div></figure>
     </div>`,
-  props: { structure: Object, level: Number, units: { type: Array, default: () => [] }, dark: Boolean, locked: Boolean },
+  props: { structure: Object, level: Number, units: { type: Array, default: () => [] }, locked: Boolean },
   data() {
     return { titles: ["Loss", "Weights of the chosen units", "Distance between units"], last: ["", "", ""] };
   },
-  created() { this.frames = []; this.every = 1; this.seen = 0; },
+  created() { this.pace = PACE; this.frames = []; this.every = 1; this.seen = 0; },
   mounted() {
     this.listen = (event) => this.frame(event.detail);
     window.addEventListener("lab:frame", this.listen);
     this.start();
+    // Light or dark is a class of the body, set by the system's wish or by the button.
+    this.theme = new MutationObserver(() => { if (this.dark !== dark()) this.again(); });
+    this.theme.observe(document.body, { attributes: true, attributeFilter: ["class"] });
   },
   unmounted() {
+    this.theme.disconnect();
     window.removeEventListener("lab:frame", this.listen);
     clearTimeout(this.soon);
     this.observer.disconnect();
@@ -30,11 +34,11 @@ export default {
     "structure.run"() { this.clear(); }, // every update from the server brings a new, equal structure
     units() { this.draw(); },
     level() { this.frames.forEach((f) => { f.distances = {}; }); this.draw(); },
-    dark() { this.charts.forEach((chart) => chart.dispose()); this.observer.disconnect(); this.start(); this.draw(); },
   },
   methods: {
     start() {
       this.shown = [];
+      this.dark = dark();
       const boxes = [...this.$el.querySelectorAll(".chart")];
       this.charts = boxes.map((box) => echarts.init(box, this.dark ? "dark" : null));
       this.observer = new ResizeObserver(() => this.charts.forEach((chart) => chart.resize()));
@@ -50,6 +54,12 @@ export default {
           : { type: "value", scale: n === 1, axisLabel: { formatter: (v) => Number(v.toPrecision(3)) } },
       }));
     },
+    again() {
+      this.charts.forEach((chart) => chart.dispose());
+      this.observer.disconnect();
+      this.start();
+      this.draw();
+    },
     clear() { this.frames = []; this.every = 1; this.seen = 0; this.draw(); },
     frame(f) {
       const last = this.frames.at(-1);
@@ -60,7 +70,13 @@ export default {
       if (this.frames.length > MOST) { this.frames = this.frames.filter((_, n) => n % 2 === 0); this.every *= 2; }
       this.tell(f);
       // ECharts takes tens of milliseconds: the curves are redrawn a few times a second, the graph at every frame.
-      this.soon ??= setTimeout(() => { this.soon = null; this.draw(); }, PACE);
+      // Where drawing is slow, less often still: a tenth of the time at most goes into it.
+      this.soon ??= setTimeout(() => {
+        const start = performance.now();
+        this.draw();
+        this.soon = null;
+        this.pace = Math.max(PACE, 10 * (performance.now() - start));
+      }, this.pace);
     },
     tell(f) {
       const pairs = this.pairs().map(([i, j]) => f.distances[i + "," + j]).filter((d) => d !== undefined);
@@ -116,3 +132,5 @@ export default {
 };
 
 function digits(value) { return Number(value.toPrecision(4)).toString(); }
+
+function dark() { return document.body.classList.contains("body--dark"); }

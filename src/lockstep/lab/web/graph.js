@@ -49,14 +49,15 @@ export default {
   props: {
     structure: Object, level: Number,
     weights: { type: Array, default: () => [] }, units: { type: Array, default: () => [] },
-    groups: { type: Array, default: () => [] }, chains: { type: Array, default: () => [] },
+    groups: { type: Array, default: () => [] },
   },
   data() {
-    return { now: [], maps: [], focus: null, step: 0, rate: 0 };
+    return { chains: [], now: [], maps: [], focus: null, step: 0, rate: 0 };
   },
   created() {
     this.waiting = null;
     this.times = [];
+    this.frames = 0; // how many were drawn, for those who measure
   },
   computed: {
     small() { return this.structure.weights.length <= 30; },
@@ -86,7 +87,7 @@ export default {
     },
     label(e) {
       const { x1, y1, x2, y2 } = this.line(e);
-      const along = Math.abs(y2 - y1) < 1 ? 0.55 : 0.24 + 0.12 * (e.unit[1] % 2); // beside the crossings
+      const along = Math.abs(y2 - y1) < 1 ? 0.55 : 0.3 + 0.12 * (e.unit[1] % 2); // beside the crossings
       return { x: x1 + along * (x2 - x1), y: y1 + along * (y2 - y1) - 6 };
     },
     box(e) { return e.from ? this.label(e) : { x: this.place(e.unit).x, y: this.place(e.unit).y + this.radius + 15 }; },
@@ -126,6 +127,7 @@ export default {
       if (event.target.value !== "" && Number.isFinite(value)) this.$emit("edit", { at: e.at, value });
       else event.target.value = this.text(e);
     },
+    light(chains) { this.chains = chains; },
     frame(f) {
       const first = this.waiting === null;
       this.waiting = f;
@@ -140,6 +142,7 @@ export default {
       else requestAnimationFrame(draw);
     },
     show(f) {
+      this.frames++;
       this.now = f.weights;
       if (f.maps) this.maps = f.maps.map((layer) => layer.map((hex) => shaded(hex, this.structure.grid).toDataURL()));
       const time = performance.now();
