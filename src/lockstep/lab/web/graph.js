@@ -129,6 +129,7 @@ export default {
     },
     light(chains) { this.chains = chains; },
     frame(f) {
+      window.dispatchEvent(new CustomEvent("lab:frame", { detail: f })); // the curves keep every point
       const first = this.waiting === null;
       this.waiting = f;
       const draw = () => {
@@ -149,7 +150,6 @@ export default {
       this.times = [...this.times.filter((t) => t > time - 1000), time];
       this.step = f.step;
       this.rate = this.times.length;
-      window.dispatchEvent(new CustomEvent("lab:frame", { detail: f }));
     },
   },
 };
