@@ -286,3 +286,32 @@ def test_audit_after_merge_is_clean() -> None:
     model, x = zoo.cloned()
     merge(model, x).apply()
     assert lockstep.audit(model, x).locked == ()
+
+
+def test_inside_inference_mode() -> None:
+    """The model trains on afterwards: none of its tensors was made without autograd."""
+    model, _ = zoo.cloned()
+    with torch.inference_mode():
+        assert merge(model, torch.randn(6, 5)).apply().function.kept
+    model(torch.randn(6, 5)).sum().backward()
+    assert all(p.grad is not None and not p.is_inference() for p in model.parameters())
+
+
+@pytest.mark.extras
+def test_grouped_query_heads_of_llama() -> None:
+    """Two of four query heads are twins of their neighbours; a key-value head is left with one query head each."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=11, hidden_size=16, intermediate_size=12, num_hidden_layers=1, head_dim=4,
+        num_attention_heads=4, num_key_value_heads=2, use_cache=False,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config).eval()
+    attention = model.model.layers[0].self_attn
+    with torch.no_grad():
+        for head in (0, 8):
+            attention.q_proj.weight[head + 4 : head + 8] = attention.q_proj.weight[head : head + 4]
+            columns = attention.o_proj.weight
+            columns[:, head + 4 : head + 8] = columns[:, head : head + 4]
+    receipt = merge(model, {"input_ids": torch.arange(24).reshape(4, 6) % 11}).apply()
+    assert receipt.function.kept
+    assert (attention.q_proj.out_features, attention.num_key_value_groups) == (8, 1)
