@@ -113,7 +113,7 @@ def answer(
     groups = [group_of(text) for text in units] or None
     make = training.optimizer(optimizer, **settings)
     request = run.Request(target=target, inputs=tuple(inputs), seed=seed, train=train, trust=trust)
-    found, example, result = run._prepared(
+    found, example, result = run.prepared(
         request, lambda *_: None, lambda note: typer.echo(note, err=True)
     )
     function, y = training.loss(loss, result)
