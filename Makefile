@@ -9,7 +9,7 @@ WHEEL_TESTS ?= tests
 # At most so many rows of each test table in `make test`, evenly spread.
 MOST   ?= 2
 
-.PHONY: venv demo test test-all check browser-test wheel-test proofs bench clean
+.PHONY: venv demo test test-all check browser-test wheel-test proofs docs bench clean
 
 venv: $(READY)
 
@@ -17,7 +17,7 @@ venv: $(READY)
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q torch==$(TORCH)
-	$(BIN)/python -m pip install -q -e '.[test,dev,transformers,keras,plots,lightning,watch,lab,treat]' torch==$(TORCH)
+	$(BIN)/python -m pip install -q -e '.[test,dev,docs,transformers,keras,plots,lightning,watch,lab,treat]' torch==$(TORCH)
 	touch $@
 
 demo: venv
@@ -65,6 +65,10 @@ proofs:
 	$(MAKE) -C proofs install
 	$(MAKE) -C proofs clean
 	$(MAKE) -C proofs check
+
+# The site, strict, into site/; nothing is loaded from elsewhere when it is read.
+docs: venv
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: venv
 	$(BIN)/python -m benchmarks
