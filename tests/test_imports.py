@@ -30,7 +30,7 @@ ORDER = (
     ("transverse",),
     ("explain", "forecast", "watch", "treat"),
     ("report",),
-    ("targets",),
+    ("targets", "lint"),
     ("cli", "lab"),
     ("__main__", "__init__"),
 )

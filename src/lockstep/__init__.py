@@ -10,6 +10,7 @@ from .errors import CertificateError, LockstepError, UndecidedError, UsageError
 from .explain import Comparison, Derivation, Factor, History, compare, explain, tie, train
 from .forecast import Escape, Forecast, GroupForecast, Leak, Rounding, forecast, rounding
 from .lab import lab
+from .lint import assert_no_locked_units
 from .pipeline import audit
 from .transverse import TransverseHessian, transverse_hessian
 from .treat import Plan, Receipt, merge, recycle, untie, widen
@@ -43,6 +44,7 @@ __all__ = [
     "UsageError",
     "Watch",
     "__version__",
+    "assert_no_locked_units",
     "audit",
     "check",
     "compare",
