@@ -9,7 +9,7 @@ WHEEL_TESTS ?= tests
 # At most so many rows of each test table in `make test`, evenly spread.
 MOST   ?= 2
 
-.PHONY: venv demo test test-all check browser-test wheel-test proofs docs bench clean
+.PHONY: venv demo test test-all check browser-test wheel-test proofs docs papers bench clean
 
 venv: $(READY)
 
@@ -69,6 +69,10 @@ proofs:
 # The site, strict, into site/; nothing is loaded from elsewhere when it is read.
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+# Every published number that can be run again: docs/papers-table.md and its figures. Minutes.
+papers: venv
+	$(BIN)/python -m examples.papers
 
 bench: venv
 	$(BIN)/python -m benchmarks

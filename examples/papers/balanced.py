@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import lockstep
 
 from .data import dense, digits, spread
-from .table import Row, above, axes, below, main, same, save
+from .table import NOTHING, Row, above, axes, below, main, same, save
 
 THREES = [[0, 1, 2], [3, 4, 5]]
 W1 = [[16, -32, 8, 24]] * 3 + [[-24, 8, 32, -16]] * 3
@@ -89,7 +89,9 @@ def gap(net: nn.Sequential, x: Tensor) -> float:
 def thrice() -> tuple[nn.Sequential, list[list[int]]]:
     """A 64-12-12-10 network trained on digits, each hidden unit cloned three times, blocks made unequal."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 10))
+    net = nn.Sequential(
+        nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 10)
+    )
     net.double()
     for layer in (net[0], net[2], net[4]):
         nn.init.normal_(layer.weight, std=(2 / layer.in_features) ** 0.5)
@@ -100,7 +102,9 @@ def thrice() -> tuple[nn.Sequential, list[list[int]]]:
         net, x[:1500], y[:1500], loss=F.cross_entropy, optimizer=sgd, steps=400, batch_size=50, progress=False
     )  # fmt: skip
     copies = torch.arange(12).repeat_interleave(3)
-    wide = nn.Sequential(nn.Linear(64, 36), nn.Tanh(), nn.Linear(36, 36), nn.Tanh(), nn.Linear(36, 10))
+    wide = nn.Sequential(
+        nn.Linear(64, 36), nn.Tanh(), nn.Linear(36, 36), nn.Tanh(), nn.Linear(36, 10)
+    )
     wide.double()
     noise = 0.2 * torch.randn(12, 3, 12, 3, dtype=torch.float64)
     noise -= noise.mean(1, keepdim=True)
@@ -138,10 +142,12 @@ def reproduce(folder: Path, steps: int = 2000) -> list[Row]:
         same("locks of the integer network, any update", 0,
              len(lockstep.audit(net, x, update="any").locked), "measured"),
     ]  # fmt: skip
-    figure, plot = axes("A balanced lock, 4-6-6-2", "step", "gap inside a block", log=True)
+    figure, plot = axes(
+        "A balanced lock, 4-6-6-2", "step", "gap inside a block", log=True, zero=True
+    )
     for name, (_, _, survives) in UPDATES.items():
         seen = gaps(name)
-        plot.plot([max(s, 1e-18) for s in seen], label=name, ls="-" if survives else "--")
+        plot.plot([max(s, NOTHING) for s in seen], label=name, ls="-" if survives else "--")
         judge, limit = (below, 1e-14) if survives else (above, 1e-3)
         rows.append(judge(f"gap after 10 steps, {name}", limit, seen[-1], "measured"))
     plot.legend(fontsize=6, ncols=2)

@@ -42,9 +42,7 @@ def reproduce(folder: Path) -> list[Row]:
     figure, plot = axes("Gradients of the 2-2-1 network", "weight", "|dJ/dw|")
     for shift, (w6, stated) in enumerate(STATED.items()):
         net = network(w6)
-        found = [
-            float(lockstep.explain(net, X, Y, half_square, name).gradient) for name in names
-        ]
+        found = [float(lockstep.explain(net, X, Y, half_square, name).gradient) for name in names]
         rows += [
             near(f"dJ/d{name}, w5 = 0.5, w6 = {w6}", s, f, off=1e-10, kind="derived")
             for name, s, f in zip(names, stated, found, strict=True)
@@ -52,7 +50,7 @@ def reproduce(folder: Path) -> list[Row]:
         places = [k + 0.4 * shift for k in range(6)]
         plot.bar(places, [abs(f) for f in found], width=0.38, label=f"w6 = {w6}")
         side = lockstep.compare(net, X, Y, half_square, "w1", "w3")
-        different = ", ".join(f"{a.symbol} : {b.symbol}" for a, b in side.differ) or "none"
+        different = ", ".join(f"{p.a.symbol} : {p.b.symbol}" for p in side.differ) or "none"
         rows.append(
             same(f"factors that differ between w1 and w3, w6 = {w6}",
                  "dz3/da1 : dz3/da2" if w6 == 1.0 else "none", different, "derived")

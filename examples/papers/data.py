@@ -21,7 +21,9 @@ def regression(inputs: int, outputs: int, samples: int = 64) -> tuple[Tensor, Te
     return x, torch.sin(x @ mix)
 
 
-def dense(weights: list[list[list[float]]], biases: list[list[float]], scale: float) -> nn.Sequential:
+def dense(
+    weights: list[list[list[float]]], biases: list[list[float]], scale: float
+) -> nn.Sequential:
     """A tanh network from integer weights and biases, each divided by ``scale``; float64."""
     layers: list[nn.Module] = []
     for weight, bias in zip(weights, biases, strict=True):

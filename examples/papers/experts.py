@@ -54,7 +54,9 @@ def one(k: int, zero: bool) -> tuple[list[Row], list[float]]:
     adam = partial(torch.optim.Adam, lr=1e-2)
     lockstep.train(net, x, x.sin(), loss=F.mse_loss, optimizer=adam, steps=50, progress=False)
     served = [
-        i for i in range(4) if not torch.equal(net.experts[i][0].weight, before.experts[i][0].weight)
+        i
+        for i in range(4)
+        if not torch.equal(net.experts[i][0].weight, before.experts[i][0].weight)
     ]
     apart = [gap(net, i, j) for i in range(4) for j in range(i)]
     name = f"{'zero' if zero else 'random'} router, k = {k}"
@@ -77,7 +79,8 @@ def reproduce(folder: Path) -> list[Row]:
     for k, zero in ((4, False), (2, False), (4, True), (2, True)):
         more, apart = one(k, zero)
         rows += more
-        bars[f"{'zero' if zero else 'random'}\nk = {k}"] = apart
+        untrained = "\n(two untrained)" if zero and k == 2 else ""
+        bars[f"{'zero' if zero else 'random'}, k = {k}{untrained}"] = apart
     figure, plot = axes("Gaps of 6 pairs of experts, 50 steps of Adam", "router", "gap")
     for place, apart in enumerate(bars.values()):
         plot.plot([place] * len(apart), apart, "o", alpha=0.5)

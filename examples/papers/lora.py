@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import lockstep
 
-from .table import Row, axes, main, same, save
+from .table import NOTHING, Row, axes, main, same, save
 
 STARTS = {  # name: (rows of A that are not zero, whether these are equal, rank for ever)
     "A = B = 0": (0, False, 0),
@@ -42,7 +42,9 @@ class Adapter(nn.Module):
 
 def reproduce(folder: Path) -> list[Row]:
     rows = []
-    figure, plot = axes("Singular values of BA after 200 steps of Adam", "component", "singular value", log=True)
+    figure, plot = axes(
+        "Singular values of BA after 200 steps of Adam", "component", "singular value", log=True
+    )
     for name, (live, equal, rank) in STARTS.items():
         torch.manual_seed(0)
         net, x = Adapter(live, equal).double(), torch.randn(32, 8, dtype=torch.float64)
@@ -52,13 +54,16 @@ def reproduce(folder: Path) -> list[Row]:
         lockstep.train(net, x, y, loss=F.mse_loss, optimizer=adam, steps=200, progress=False)
         with torch.no_grad():
             product = net.B @ net.A
-            plot.plot(range(1, 5), torch.linalg.svdvals(product)[:4].clamp(min=1e-18), "o-", label=name)
+            plot.plot(
+                range(1, 5), torch.linalg.svdvals(product)[:4].clamp(min=NOTHING), "o-", label=name
+            )
             found = int(torch.linalg.matrix_rank(product, rtol=1e-9))
         rows.append(same(f"{name}: rank of BA after 200 steps", rank, found, "measured"))
         rows.append(
             same(f"{name}: frozen entries of A, B", f"{8 * (4 - live)}, {6 * (4 - live)}",
                  f"{frozen.get('A', 0)}, {frozen.get('B', 0)}", "measured")
         )  # fmt: skip
+    plot.set_xticks(range(1, 5))
     plot.legend(fontsize=7)
     save(figure, folder, "lora")
     return rows

@@ -41,7 +41,9 @@ def reproduce(folder: Path) -> list[Row]:
     save(figure, folder, "series")
     return [
         same("finding LS007 (copied, will separate)", True, "LS007" in codes, "measured"),
-        same("locked units or modules (LS001, LS003)", 0, len(codes & {"LS001", "LS003"}), "measured"),
+        same(
+            "locked units or modules (LS001, LS003)", 0, len(codes & {"LS001", "LS003"}), "measured"
+        ),
         *(
             factor(f"gap of linear1 after step {k}", 4e-4 * k, float(gap[k]), 4, "measured")
             for k in (1, 2, 3)

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 # published: printed by the source. derived: follows from it by algebra. measured: our own earlier experiment.
 Kind = Literal["published", "derived", "measured"]
+NOTHING = 1e-18  # where 0 stands on a logarithmic axis
 HEAD = "| quantity | published | ours | tolerance | agrees |\n| --- | --- | --- | --- | --- |"
 
 
@@ -30,6 +31,11 @@ class Row:
     tolerance: str
     agrees: bool | None
     kind: Kind = "published"
+    note: str = ""  # why it may differ; shown only where it does
+
+    def because(self, note: str) -> Row:
+        """The same row with a reason for the case that it disagrees."""
+        return replace(self, note=note)
 
     def __str__(self) -> str:
         stated = self.stated if self.kind == "published" else f"{self.stated} ({self.kind})"
@@ -92,11 +98,14 @@ def reported(quantity: str, stated: str, ours: str, kind: Kind = "measured") -> 
     return Row(quantity, stated, ours, "machine", None, kind)
 
 
-def axes(title: str, x: str, y: str, *, log: bool = False) -> tuple[Figure, Axes]:
-    """A small figure with one pair of axes."""
+def axes(
+    title: str, x: str, y: str, *, log: bool = False, zero: bool = False
+) -> tuple[Figure, Axes]:
+    """A small figure with one pair of axes; with ``zero``, exact zeros are drawn at :data:`NOTHING`."""
     figure = Figure(figsize=(5.2, 3.0), layout="constrained")
     plot = figure.add_subplot()
-    plot.set(title=title, xlabel=x, ylabel=y)
+    plot.set(title=title, xlabel=x, ylabel=f"{y} (0 drawn at {NOTHING:g})" if zero else y)
+    plot.yaxis.label.set_fontsize(9)
     plot.title.set_fontsize(10)
     if log:
         plot.set_yscale("log")
