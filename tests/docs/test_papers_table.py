@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from examples.papers import table
 from examples.papers.__main__ import ORDER, page
 
@@ -55,6 +56,20 @@ def test_a_script_names_its_source_and_uses_public_functions_only(name: str) -> 
     assert f"python -m examples.papers.{name}" in doc(name)
 
 
+def test_the_bibliography_says_what_is_run_again() -> None:
+    cited: dict[str, list[str]] = {}
+    for name in ORDER:
+        for key in dict.fromkeys(table.about(doc(name))[2]):
+            cited.setdefault(key, []).append(name)
+    entries = re.split(r"\n(?=- `|\n)", (ROOT / "docs" / "papers.md").read_text("utf-8"))
+    said = {
+        entry.split("`")[1]: re.findall(r"`(\w+)`", entry.split("Run again:")[1])
+        for entry in entries
+        if "Run again:" in entry
+    }
+    assert said == cited
+
+
 def test_a_private_import_would_be_noticed() -> None:
     wrong = "import lockstep.field\nfrom lockstep.explain import tie\nlockstep._x"
     assert private(wrong) == ["from lockstep.explain", "lockstep.field", "_x"]
@@ -82,7 +97,7 @@ def test_a_judge_can_say_no(right: table.Row, wrong: table.Row) -> None:
 
 
 def test_the_page_says_where_ours_differs_and_why() -> None:
-    results = dict.fromkeys(ORDER, [table.same("q", 1, 1)])
+    results = {name: [table.same("q", 1, 1)] for name in ORDER}
     results["xnor"] = [table.same("epochs", 728, 730).because("another rule to stop.")]
     text = page(results, "papers")
     assert "- epochs: another rule to stop." in text
