@@ -43,7 +43,11 @@ class Adapter(nn.Module):
 def reproduce(folder: Path) -> list[Row]:
     rows = []
     figure, plot = axes(
-        "Singular values of BA after 200 steps of Adam", "component", "singular value", log=True
+        "Singular values of BA after 200 steps of Adam",
+        "component",
+        "singular value",
+        log=True,
+        zero=True,
     )
     for name, (live, equal, rank) in STARTS.items():
         torch.manual_seed(0)

@@ -73,7 +73,7 @@ def reproduce(folder: Path) -> list[Row]:
     rows.append(reported("NumPy, float32: products with every unit twice that differ in bits, of 600", "47",
                          str(unequal_products(600))))  # fmt: skip
     figure, plot = axes(
-        "Drift of equal units by rounding", "width", "spread after 1000 steps", log=True
+        "Drift of equal units by rounding", "width", "spread after 1000 steps", log=True, zero=True
     )
     for dtype, gaps in seen.items():
         plot.plot(

@@ -49,6 +49,7 @@ def reproduce(folder: Path) -> list[Row]:
         "Splitting a unit of the digits network, ε = 0.03", "direction", "change of the loss"
     )
     plot.plot(range(20), changes, "o", label="random")
+    plot.set_xticks(range(0, 20, 5))
     plot.axhline(split(0.03, "fastest")[1], color="k", ls="--", label="lowest eigenvector")
     plot.legend(fontsize=7)
     save(figure, folder, "splitting")

@@ -32,7 +32,7 @@ def reproduce(folder: Path) -> list[Row]:
     rows = []
     x, y = regression(4, 2)
     figure, plot = axes(
-        "Unit 0 and its copy, 4-3-2 widened to 4-4-2", "step", "gap of rows", log=True
+        "Unit 0 and its copy, 4-3-2 widened to 4-4-2", "step", "gap of rows", log=True, zero=True
     )
     for split, name in (("halves", "halves"), ((1 / 3, 2 / 3), "thirds"), ("opposite", "opposite")):
         for rule, make in RULES.items():
