@@ -22,7 +22,7 @@ from .data import digits
 from .table import Row, axes, main, near, save, shown
 
 STATED = {100: 1.001, 500: 1.087, 1000: 1.305, 2000: 2.010}
-START = "the random start of the earlier run could not be rebuilt from its description; the two agree to .1 %."
+START = "the random start of the earlier run could not be rebuilt from its description, so this is another network."
 PAIR = [("0", (0, 8))]
 GD = partial(torch.optim.SGD, lr=0.5)
 
