@@ -57,7 +57,7 @@ def test_f29_half_the_parameters_at_the_same_accuracy() -> None:
     net, x, _, x_test, y_test = trained(12)
     before, whole = accuracy(net, x_test, y_test), size(net)
     small = copy.deepcopy(net)
-    receipt = merge(small, x[:400], within=0.05).apply()
+    receipt = merge(small, x[:400], within=0.03).apply()
     assert size(small) <= 0.5 * whole
     assert accuracy(small, x_test, y_test) >= before - 0.0045
     assert not receipt.plan.keeps and "greedy" in str(receipt)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..field.arithmetic import mix
+
 Labels = list[int]
 
 TOLERANCE = 1e-3
@@ -116,22 +118,15 @@ BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 def _hash(w: Tensor) -> Tensor:
     """(U,) int64: equal for equal rows; for unequal ones with probability about 2^-64."""
     units, entries = w.shape
-    factors = _factors(entries, w.device)
+    factors = mix(torch.arange(entries, device=w.device), 1) | 1
     rows = max(1, CHUNK // max(1, entries))
     parts = []
     for first in range(0, units, rows):
         block = (w[first : first + rows] + 0.0).contiguous()
         bits = block.view(BITS[block.element_size()]).to(torch.int64)
-        parts.append((bits * factors).sum(1))
+        # Mixed first: floats such as 1.0 end in zeros, of which a product modulo 2^64 would keep too little.
+        parts.append((mix(bits, 2) * factors).sum(1))
     return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def _factors(entries: int, device: torch.device) -> Tensor:
-    """Fixed odd multipliers, well mixed (splitmix64), without touching anyone's random state."""
-    x = torch.arange(1, entries + 1, device=device) * -7046029254386353131
-    x = (x ^ (x >> 30 & 0x3FFFFFFFF)) * -4658895280553007687
-    x = (x ^ (x >> 27 & 0x1FFFFFFFFF)) * -7723592293110705685
-    return (x ^ (x >> 31 & 0x1FFFFFFFF)) | 1
 
 
 def _labels(*keys: Tensor) -> Labels:
