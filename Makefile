@@ -17,7 +17,7 @@ venv: $(READY)
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q torch==$(TORCH)
-	$(BIN)/python -m pip install -q -e '.[test,dev,docs,transformers,keras,plots,lightning,watch,lab,treat]' torch==$(TORCH)
+	$(BIN)/python -m pip install -q -e '.[test,dev,docs,transformers,keras,plots,lightning,watch,lab,treat,browser]' torch==$(TORCH)
 	touch $@
 
 demo: venv
@@ -41,7 +41,6 @@ browser-test: venv
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 	  sudo="$$(test "$$(id -u)" = 0 || echo sudo)"; \
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium chromium-driver; }
-	$(BIN)/python -m pip install -q -e '.[browser]' torch==$(TORCH)
 	$(BIN)/python -m pytest -q -m browser tests/lab
 
 # The tests against the built wheel, from an empty folder. The fresh venv borrows the third-party

@@ -160,7 +160,8 @@ def all_problems(files: list[Path], check: Callable[[ast.AST], Problems]) -> lis
     ]
 
 
-IMPORTED_AS = {"scikit_learn": "sklearn"}  # distributions that are not called like their module
+# Distributions that are not called like their module.
+IMPORTED_AS = {"scikit_learn": "sklearn", "pyyaml": "yaml"}
 
 
 def declared_modules() -> tuple[set[str], set[str]]:
