@@ -8,6 +8,7 @@ WHEEL  ?= not slow and not browser
 WHEEL_TESTS ?= tests
 # At most so many rows of each test table in `make test`, evenly spread.
 MOST   ?= 2
+LESSONS ?= 100
 
 .PHONY: venv demo test test-all check browser-test wheel-test proofs docs papers bench clean
 
@@ -36,12 +37,13 @@ test: check
 test-all: check
 	$(BIN)/python -m pytest -q -m "not browser" -n 2
 
-# The lab in a real Chromium; about two minutes. Pictures of what was seen are left in build/lab.
+# The lab in a real Chromium; three minutes. Pictures of what was seen are left in build/lab.
+# At most LESSONS rows of each table.
 browser-test: venv
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 	  sudo="$$(test "$$(id -u)" = 0 || echo sudo)"; \
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium chromium-driver; }
-	$(BIN)/python -m pytest -q -m browser tests/lab
+	$(BIN)/python -m pytest -q -m browser --most $(LESSONS) tests/lab
 
 # The tests against the built wheel, from an empty folder. The fresh venv borrows the third-party
 # packages of .venv through a .pth file; .pth files of a borrowed folder are not read, so the

@@ -18,7 +18,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from .aside import ALONE, Aside
+from .aside import ALONE, Aside, summed
 
 PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139)
 """The largest primes below 2^20 modulo which 2 is a primitive root."""
@@ -194,7 +194,7 @@ class Field:
             return torch.cat(parts).t().contiguous()
         if inner <= TERMS and _thin(a, b):
             sums = self.aside.shares(_by_slices, b, a.double().t())
-            return self.reduce(torch.stack(sums).sum(0) if len(sums) > 1 else sums[0])
+            return self.reduce(summed(sums))
         if inner <= TERMS:
             return self.reduce(torch.matmul(a.double(), b.double()))
         parts = [

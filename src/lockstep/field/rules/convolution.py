@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..arithmetic import TERMS, Field
+from ..aside import summed
 from ..registry import rule
 
 _conv = torch.ops.aten.convolution.default
@@ -147,4 +148,4 @@ def _backward(
     parts = f.aside.shares(of, grad, x)
     if which == 0:
         return torch.cat(parts)
-    return f.reduce(torch.stack(parts).sum(0) if len(parts) > 1 else parts[0].contiguous())
+    return f.reduce(summed(parts).contiguous())
