@@ -9,6 +9,7 @@ WHEEL_TESTS ?= tests
 # At most so many rows of each test table in `make test`, evenly spread.
 MOST   ?= 2
 LESSONS ?= 100
+BROWSER ?= browser
 
 .PHONY: venv demo test test-all check browser-test wheel-test proofs docs papers bench clean
 
@@ -43,7 +44,7 @@ browser-test: venv
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 	  sudo="$$(test "$$(id -u)" = 0 || echo sudo)"; \
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium chromium-driver; }
-	$(BIN)/python -m pytest -q -m browser --most $(LESSONS) tests/lab
+	$(BIN)/python -m pytest -q -m "$(BROWSER)" --most $(LESSONS) tests/lab
 
 # The tests against the built wheel, from an empty folder. The fresh venv borrows the third-party
 # packages of .venv through a .pth file; .pth files of a borrowed folder are not read, so the

@@ -196,6 +196,7 @@ def wave(served: Served, chance: random.Random) -> tuple[list[str], int, float]:
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_a_thousand_wrong_messages_and_addresses_do_no_harm(served: Served) -> None:
     chance = random.Random(4)
     once, closed, before = wave(served, chance)
