@@ -38,6 +38,11 @@ class Task(Generic[T]):
         return self._future.result()
 
 
+def results(tasks: list[Task[T]]) -> list[T]:
+    """Of all tasks, in their order: the other threads begin at the front, the one that asks at the end."""
+    return [task.result() for task in reversed(tasks)][::-1]
+
+
 class Aside:
     """Threads beside the main one: one fewer than PyTorch has been told to use."""
 
@@ -48,15 +53,14 @@ class Aside:
         return Task(call, self._pool)
 
     def map(self, call: Callable[[S], T], items: Iterable[S]) -> list[T]:
-        """``call`` of each item, by all threads: the others begin at the front, this one at the end."""
-        tasks = [self.submit(partial(call, item)) for item in items]
-        return [task.result() for task in reversed(tasks)][::-1]
+        """``call`` of each item, by all threads."""
+        return results([self.submit(partial(call, item)) for item in items])
 
-    def shares(self, work: Callable[..., Tensor], *tensors: Tensor, dim: int = 0) -> list[Tensor]:
-        """``work`` of large ``tensors``, cut along ``dim`` into one piece a thread; of small ones, in one piece."""
-        if not self._others or sum(t.numel() for t in tensors) < LARGE or tensors[0].shape[dim] < 2:
+    def shares(self, work: Callable[..., Tensor], *tensors: Tensor) -> list[Tensor]:
+        """``work`` of large ``tensors``, cut along axis 0 into one piece a thread; of small ones, in one piece."""
+        if not self._others or sum(t.numel() for t in tensors) < LARGE or len(tensors[0]) < 2:
             return [work(*tensors)]
-        cuts = [t.chunk(self._others + 1, dim) for t in tensors]
+        cuts = [t.chunk(self._others + 1) for t in tensors]
         return self.map(lambda piece: work(*piece), list(zip(*cuts, strict=True)))
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import Tensor
 
-from ..field.aside import ALONE, Aside, Task
+from ..field.aside import ALONE, Aside, Task, results
 from .subject import Subject
 
 
@@ -24,9 +24,7 @@ def sealing(subject: Subject, aside: Aside) -> Task[str]:
     """
     named = sorted({**subject.parameters, **subject.buffers}.items())
     parts = [aside.submit(partial(_of_tensor, item)) for item in named]
-    return Task(
-        lambda: hashlib.sha256("".join(p.result() for p in reversed(parts)).encode()).hexdigest()
-    )
+    return Task(lambda: hashlib.sha256("".join(results(parts)).encode()).hexdigest())
 
 
 def _of_tensor(item: tuple[str, Tensor]) -> str:
