@@ -7,6 +7,7 @@ Imports inside a function are free: they are how the edges load what they need o
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "lockstep"
 
 # The arrow. A new top-level module gets its place here, or the test fails.
 ORDER = (
-    ("suggest",),
+    ("suggest", "on_use"),
     ("errors",),
     ("types",),
     ("field",),
@@ -204,6 +205,57 @@ def loaded_after(statement: str) -> set[str]:
 
 def test_import_lockstep_stays_light() -> None:
     assert loaded_after("import lockstep") & HEAVY == set()
+
+
+@pytest.mark.parametrize("statement", ["import lockstep", "import lockstep.cli"])
+def test_torch_is_imported_on_use(statement: str) -> None:
+    """So that ``lockstep --help`` and ``lockstep rule`` answer at once."""
+    assert "torch" not in loaded_after(statement)
+    assert "torch" in loaded_after(f"{statement}\nimport lockstep\nlockstep.audit")
+
+
+FACES = [
+    file.parent.relative_to(SRC)
+    for file in sorted(SRC.rglob("__init__.py"))
+    if "import_on_use(" in file.read_text("utf-8")
+]
+
+
+def named_twice(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """``module.name`` of what a face tells type checkers, and of what it imports on use."""
+    typed = {
+        f"{'.' * node.level}{node.module}.{alias.name}".removeprefix(".")
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    (found,) = (ast.literal_eval(n.args[1]) for n in calls if "import_on_use" in ast.dump(n.func))
+    used = {f"{m.removeprefix('.')}.{name}" for m, names in found.items() for name in names.split()}
+    return typed, used
+
+
+@pytest.mark.parametrize("face", FACES, ids=str)
+def test_type_checkers_see_what_python_imports_on_use(face: Path) -> None:
+    typed, used = named_twice(ast.parse((SRC / face / "__init__.py").read_text("utf-8")))
+    package = ".".join(("lockstep", *face.parts)) + "."
+    assert {name.removeprefix(package) for name in typed} == used
+    module = importlib.import_module(package[:-1])
+    assert {name.rsplit(".", 1)[1] for name in used} <= set(module.__all__)
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_a_name_for_type_checkers_only_is_seen() -> None:
+    text = "if TYPE_CHECKING:\n    from .a import b, c\nelse:\n    import_on_use(__name__, {'.a': 'b'})"
+    assert named_twice(ast.parse(text)) == ({"a.b", "a.c"}, {"a.b"})
+
+
+def test_functions_hide_the_submodules_of_their_name() -> None:
+    code = "import lockstep.forecast.rounding\nprint(callable(lockstep.forecast), callable(lockstep.rounding))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"
 
 
 def test_a_heavy_import_is_seen() -> None:

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from torch import Tensor, nn
 
 from lockstep.errors import LockstepError, UsageError
-from lockstep.explain.guest import Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from lockstep.explain.guest import Loss
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -223,6 +226,8 @@ def problem_of(
         x, y = coffee()
         net = course_network(activation.value, bias=bias, seed=seed)
         return Problem(net, x[:samples], y[:samples], training.loss(loss or "bce", y)[0])
+    from torch import nn
+
     from lockstep.targets import run
 
     request = run.Request(target=target, inputs=tuple(inputs or ()), seed=seed)

@@ -15,8 +15,22 @@ Five units, two of them equal: the difference has (inputs + 1 + outputs) entries
 making the Hessian.
 """
 
-from .honesty import Escape, Rounding, rounding
-from .predict import forecast
-from .result import Forecast, GroupForecast, Leak
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .honesty import Escape, Rounding, rounding
+    from .predict import forecast
+    from .result import Forecast, GroupForecast, Leak
+else:
+    from lockstep.on_use import import_on_use
+
+    import_on_use(
+        __name__,
+        {
+            ".honesty": "Escape Rounding rounding",
+            ".predict": "forecast",
+            ".result": "Forecast GroupForecast Leak",
+        },
+    )
 
 __all__ = ["Escape", "Forecast", "GroupForecast", "Leak", "Rounding", "forecast", "rounding"]

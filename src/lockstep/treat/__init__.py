@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from .merging import merge
-from .plan import Plan, Receipt, Refusal
-from .recycling import recycle
-from .untying import untie
-from .widening import widen
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .merging import merge
+    from .plan import Plan, Receipt, Refusal
+    from .recycling import recycle
+    from .untying import untie
+    from .widening import widen
+else:
+    from lockstep.on_use import import_on_use
+
+    import_on_use(
+        __name__,
+        {
+            ".merging": "merge",
+            ".plan": "Plan Receipt Refusal",
+            ".recycling": "recycle",
+            ".untying": "untie",
+            ".widening": "widen",
+        },
+    )
 
 __all__ = ["Plan", "Receipt", "Refusal", "merge", "recycle", "untie", "widen"]

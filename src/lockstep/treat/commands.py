@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from torch import nn
 
 from ..errors import LockstepError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
