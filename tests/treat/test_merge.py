@@ -150,6 +150,98 @@ def test_training_after_merge_follows_the_unmerged_run(build, settings) -> None:
         assert float((big(x) - small(x)).abs().max()) <= 1e-9
 
 
+OPTIMIZERS = {
+    "Adam": (torch.optim.Adam, {"lr": 3e-3}),
+    "Adam, L2": (torch.optim.Adam, {"lr": 3e-3, "weight_decay": 1e-2}),
+    "AdamW, amsgrad": (torch.optim.AdamW, {"lr": 3e-3, "weight_decay": 0.1, "amsgrad": True}),
+    "RMSprop": (torch.optim.RMSprop, {"lr": 1e-3, "momentum": 0.8, "centered": True}),
+    "Adagrad": (torch.optim.Adagrad, {"lr": 0.02}),
+    "Adadelta": (torch.optim.Adadelta, {"lr": 1.0, "weight_decay": 1e-3}),
+    "Adamax": (torch.optim.Adamax, {"lr": 3e-3}),
+    "NAdam": (torch.optim.NAdam, {"lr": 3e-3}),
+    "RAdam": (torch.optim.RAdam, {"lr": 3e-3}),
+    "ASGD": (torch.optim.ASGD, {"lr": 0.02, "t0": 20.0}),
+    "Rprop": (torch.optim.Rprop, {"lr": 1e-3, "step_sizes": (1e-6, 1e-2)}),
+    "SGD, Nesterov": (torch.optim.SGD, {"lr": 0.02, "momentum": 0.9, "nesterov": True}),
+}
+
+
+@pytest.mark.parametrize(
+    "name, steps",
+    [
+        ("Adam", 60),
+        ("RMSprop", 60),
+        *(pytest.param(name, 1000, marks=pytest.mark.slow) for name in OPTIMIZERS),
+    ],
+)
+def test_every_elementwise_optimizer_follows_from_the_middle_of_a_run(name, steps) -> None:
+    """Merged after 20 steps, the optimizer's memory carried along; then on beside the unmerged network."""
+    kind, settings = OPTIMIZERS[name]
+    big, x = cloned()
+    y = torch.sin(big(x).detach().cumsum(-1) * 3)
+
+    def closure(m: nn.Module, optimizer: torch.optim.Optimizer):
+        def run():
+            optimizer.zero_grad()
+            loss = (m(x) - y).square().mean()
+            loss.backward()
+            return loss
+
+        return run
+
+    before = kind(big.parameters(), **settings)
+    for _ in range(20):
+        before.step(closure(big, before))
+    small = copy.deepcopy(big)
+    after = kind(small.parameters(), **settings)
+    after.load_state_dict(copy.deepcopy(before.state_dict()))
+    following = merge(small, x).apply(optimizer=after).follow(after)
+    start = big(x).detach()
+    for step in range(steps):
+        for m, optimizer in ((big, before), (small, after)):
+            run = closure(m, optimizer)
+            if step % 2:
+                optimizer.step(run)
+            else:
+                run()
+                optimizer.step()
+    assert float((big(x) - start).abs().max().detach()) > 1e-3
+    assert float((big(x) - small(x)).abs().max().detach()) <= 1e-9
+    following.remove()
+    fresh = copy.deepcopy(big)
+    again = kind(fresh.parameters(), **settings)
+    again.load_state_dict(copy.deepcopy(before.state_dict()))
+    merge(fresh, x).apply(optimizer=again)
+    for p, q in zip(small.parameters(), fresh.parameters(), strict=True):
+        for key, value in again.state[q].items():
+            torch.testing.assert_close(after.state[p][key], value, rtol=1e-6, atol=1e-12)
+
+
+def test_a_step_that_fails_leaves_the_merged_weights() -> None:
+    model, x = cloned()
+    optimizer = torch.optim.Adam(model.parameters())
+    following = merge(model, x).apply().follow(optimizer)
+    before = copy.deepcopy(model.state_dict())
+    model(x).sum().backward()
+    optimizer.param_groups[0]["betas"] = None
+    with pytest.raises(TypeError, match=r"subscriptable|unpack"):
+        optimizer.step()
+    following.remove()
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=1e-14, atol=0)
+
+
+def test_what_cannot_follow_is_refused_with_the_reason() -> None:
+    model, x = triple()  # its locked units have unequal outgoing weights
+    receipt = merge(model, x, update="additive").apply()
+    for settings in ({}, {"weight_decay": 0.1, "decoupled_weight_decay": True}):
+        receipt.follow(torch.optim.Adam(model.parameters(), **settings)).remove()
+    with pytest.raises(UsageError, match=r"Adam passes its weight decay .* AdamW"):
+        receipt.follow(torch.optim.Adam(model.parameters(), weight_decay=0.1))
+    with pytest.raises(UsageError, match="Adafactor is not known to step each entry"):
+        receipt.follow(torch.optim.Adafactor(model.parameters()))
+
+
 def test_without_the_rates_it_does_not_follow() -> None:
     big, x = cloned()
     small = copy.deepcopy(big)
@@ -263,13 +355,6 @@ def test_an_optimizer_whose_memory_is_not_understood_is_refused_first() -> None:
     with pytest.raises(UsageError, match=r"Adafactor keeps .*row_var.*make a new one"):
         merge(model, x).apply(optimizer=optimizer)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-
-
-def test_follow_refuses_what_is_not_linear_in_the_gradient() -> None:
-    model, x = zoo.cloned()
-    receipt = merge(model, x).apply()
-    with pytest.raises(UsageError, match="Adam does not step in proportion"):
-        receipt.follow(torch.optim.Adam(model.parameters()))
 
 
 def test_what_is_not_a_module_is_refused() -> None:

@@ -88,6 +88,7 @@ def _style() -> str:
 def _head(w: Watch, name: str) -> str:
     tied = [e for e in w.events if e.kind == "separated"]
     facts = [f"{len(w.layers)} layers", f"{w.updates:,} updates", f"a row every {w.every}"]
+    facts += [skipped] if (skipped := left_out(w)) else []
     if not tied:
         verdict, state = "no tied units came apart", "ok"
     else:
@@ -100,6 +101,14 @@ def _head(w: Watch, name: str) -> str:
         f'<h1>{escape(name)}, watched</h1><p class="facts">{escape(" · ".join(facts))}</p>'
         f'<p class="verdict {state}">{escape(verdict)}</p>'
     )
+
+
+def left_out(w: Watch) -> str:
+    """How many rows the budget did not allow; empty if none."""
+    if not w.skipped:
+        return ""
+    rows = "1 row" if len(w.skipped) == 1 else f"{len(w.skipped)} rows"
+    return f"{rows} left out to stay within the budget"
 
 
 def _events(w: Watch) -> str:
@@ -277,8 +286,9 @@ def table(w: Watch) -> Table:
         made.add_column(name.replace("_", " "), justify="right")
     for row in latest(w):
         made.add_row(row["layer"], *(number(row[name]) for name in SHOWN))
-    if w.events:
-        made.caption = "\n".join(map(str, w.events[:10]))
+    said = [*map(str, w.events[:10]), *([skipped] if (skipped := left_out(w)) else [])]
+    if said:
+        made.caption = "\n".join(said)
         made.caption_justify = "left"
     return made
 

@@ -20,8 +20,28 @@ from ..errors import UsageError
 Role = Literal["incoming", "outgoing", "own"]
 SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum")
 LINEAR = ("exp_avg", "momentum_buffer", "grad_avg", "prev")
-SIZES = ("exp_inf", "step_size")
+LARGEST = ("exp_inf",)
+"""Of gradients: mean squares, means, and the largest absolute value."""
 WEIGHTS = ("ax",)
+STEPS = ("step_size",)
+SQUARED_STEPS = ("acc_delta",)
+"""Of weights: their means, and how far they move."""
+KNOWN = (*SQUARES, *LINEAR, *LARGEST, *WEIGHTS, *STEPS, *SQUARED_STEPS)
+
+
+def dimension(key: str, optimizer: torch.optim.Optimizer) -> tuple[int, int]:
+    """Powers of the gradient and of the weight in one tensor of an optimizer's memory.
+
+    >>> dimension("exp_avg_sq", torch.optim.Adam([nn.Parameter(torch.ones(1))]))
+    (2, 0)
+    """
+    if key == "momentum_buffer" and isinstance(optimizer, torch.optim.RMSprop):
+        return 0, 0  # of gradients in units of their own size
+    if key in SQUARES:
+        return 2, 0
+    if key in SQUARED_STEPS:
+        return 0, 2
+    return (0, 1) if key in (*WEIGHTS, *STEPS) else (1, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,22 +53,33 @@ class Map:
     scale: Tensor
     add: tuple[tuple[int, int, float], ...] = ()
 
-    def of(self, tensor: Tensor, axis: int, power: int = 1) -> Tensor:
-        """The mapped tensor; ``power=2`` for mean squares, which add up as their roots do."""
+    def of(self, tensor: Tensor, axis: int, power: int = 1, *, sizes: bool = False) -> Tensor:
+        """The mapped tensor; ``power=2`` for mean squares, which add up as their roots do; ``sizes`` have no sign."""
         old = tensor.detach().movedim(axis, 0)
         old = old.sqrt() if power == 2 else old
+        sizes = sizes or power == 2
         new = old[self.take]
-        scale = self.scale.abs() if power == 2 else self.scale
+        scale = self.scale.abs() if sizes else self.scale
         if not bool((scale == 1).all()):
             new = new * scale.to(new).reshape(-1, *[1] * (new.dim() - 1))
         if self.add:
             at, source, coefficient = (
                 torch.tensor(column) for column in zip(*self.add, strict=True)
             )
-            weight = (coefficient.abs() if power == 2 else coefficient).to(new)
+            weight = (coefficient.abs() if sizes else coefficient).to(new)
             new = new.index_add(0, at, old[source] * weight.reshape(-1, *[1] * (new.dim() - 1)))
         new = new.square() if power == 2 else new
         return new.movedim(0, axis).contiguous()
+
+    def average(self) -> Map:
+        """Of what belongs to each copy and does not add up: the mean with the signs of this map."""
+        count = torch.ones(len(self.take))
+        for at, _, _ in self.add:
+            count[at] += 1
+        sign = tuple(
+            (at, source, (1 if c > 0 else -1) / float(count[at])) for at, source, c in self.add
+        )
+        return Map(self.take, self.scale.sign() / count, sign)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,17 +172,19 @@ def carry_state(
         state = optimizer.state.get(p) if p is not None else None
         for key, value in (state or {}).items():
             if isinstance(value, Tensor) and value.dim() and state is not None:
-                state[key] = carried(key, value, edit)
+                state[key] = carried(key, value, edit, optimizer)
 
 
-def carried(key: str, value: Tensor, edit: Edit) -> Tensor:
+def carried(key: str, value: Tensor, edit: Edit, optimizer: torch.optim.Optimizer) -> Tensor:
     """One tensor of an optimizer's memory after one edit."""
     if isinstance(edit, Rewrite):
-        if key in WEIGHTS:
-            return edit.values.of(value, edit.axis)
-        if key in SIZES:
-            return value.movedim(edit.axis, 0)[edit.values.take].movedim(0, edit.axis).contiguous()
-        return edit.gradients.of(value, edit.axis, 2 if key in SQUARES else 1)
+        of_gradients, of_weights = dimension(key, optimizer)
+        sizes = key in (*LARGEST, *STEPS)
+        if of_weights:
+            return edit.values.of(value, edit.axis, of_weights, sizes=sizes)
+        if of_gradients:
+            return edit.gradients.of(value, edit.axis, of_gradients, sizes=sizes)
+        return edit.gradients.average().of(value, edit.axis)
     if edit.reset is None:
         return value
     fresh = value.clone()
@@ -164,7 +197,6 @@ def refuse_unknown(
 ) -> None:
     """All memories that cannot be carried, in one error; before anything is changed."""
     parameters = dict(model.named_parameters())
-    known = (*SQUARES, *LINEAR, *SIZES, *WEIGHTS)
     ours = {id(p) for group in optimizer.param_groups for p in group["params"]}
     strange: dict[str, None] = {}
     for edit in edits:
@@ -172,7 +204,7 @@ def refuse_unknown(
         if p is None or id(p) not in ours:
             continue
         for key, value in optimizer.state.get(p, {}).items():
-            if isinstance(value, Tensor) and value.dim() and key not in known:
+            if isinstance(value, Tensor) and value.dim() and key not in KNOWN:
                 strange[f"{key} of {edit.name}"] = None
     if strange:
         raise UsageError(

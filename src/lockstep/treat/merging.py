@@ -62,8 +62,8 @@ def merge(
     """A plan that replaces every class of certified equal units by one unit. Nothing is changed yet.
 
     ``inputs`` and the options are those of :func:`lockstep.audit`, whose classes are merged; ``layers`` restricts
-    them. The plan's ``rates`` (parameter → factors, in its new shape) make SGD train the small network as it would
-    have trained the large one; :meth:`Receipt.follow` applies them.
+    them. :meth:`Receipt.follow` makes an optimizer train the small network as it would have trained the large one;
+    for SGD that is what the plan's ``rates`` say (parameter → factors, in its new shape).
 
     Units that are merely close, or equal now and certified to separate, are refused unless asked for: ``within``
     merges those that others explain, on these ``inputs``, to that fraction of their layer's root mean square (0:
@@ -168,7 +168,7 @@ def _joined(start: Plan, wiring: Wiring, wanted: dict[str, Classes]) -> Plan:
         try:
             component = located(wiring, group)
             rewrites = quotient(wiring, component, wanted, reads)
-            trained(fitted(start, rewrites), rates_of(wiring, rewrites))
+            trained(fitted(start, rewrites), counts_of(wiring, rewrites))
         except UsageError as error:
             reason = str(error)
         if reason:
@@ -189,15 +189,16 @@ def _joined(start: Plan, wiring: Wiring, wanted: dict[str, Classes]) -> Plan:
         f"{n}: {wiring.places[n].width - len(wanted[n].gone)} of {wiring.places[n].width} units stay"
         for n in names
     )
-    rates = rates_of(wiring, together)
-    note = trained(plan, rates)
-    return replace(plan, what=what, rates=rates, notes=(*plan.notes, note))
+    counts = counts_of(wiring, together)
+    plan = replace(plan, what=what, counts=counts, uneven=uneven(wiring, together))
+    return replace(plan, notes=(*plan.notes, trained(plan, counts)))
 
 
-def trained(plan: Plan, rates: Mapping[str, Tensor]) -> str:
+def trained(plan: Plan, counts: Mapping[str, tuple[Tensor, Tensor]]) -> str:
     """One sentence about the training of the small model; ``UsageError`` if it would be another."""
     small = duplicate(plan.model)
     carry_out(small, plan.edits, plan.attributes)
+    rates = {name: read / written for name, (written, read) in counts.items()}
     return follows(duplicate(plan.model), small, doubled(plan.inputs), rates)
 
 
@@ -285,25 +286,40 @@ def moved_reads(wiring: Wiring, model: nn.Module, inputs: Any) -> list[Read]:
     return reads if later is None else reads + Wiring(later, inputs).values()
 
 
-def rates_of(wiring: Wiring, rewrites: Sequence[Rewrite]) -> dict[str, Tensor]:
-    """Parameter → factors of the gradient: 1/m for what a class of m is computed from, m for what reads it."""
-    out: dict[str, Tensor] = {}
+def counts_of(wiring: Wiring, rewrites: Sequence[Rewrite]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Parameter → how many units each of its entries is computed for, and how many it reads."""
+    out: dict[str, tuple[Tensor, Tensor]] = {}
     shapes = {name: list(shape) for name, shape in wiring.shapes.items()}
     for r in rewrites:
         shapes[r.name][r.axis] = r.new
     for r in rewrites:
-        if r.role == "outgoing":
-            factor = torch.ones(r.new, dtype=torch.double)
-            for at, _, _ in r.values.add:
-                factor[at] += 1
-        else:
-            factor = 1 / r.gradients.scale.double()
+        if r.name not in wiring.trainable:
+            continue
+        ones = torch.ones(shapes[r.name], dtype=torch.double)
+        written, read = out.get(r.name, (ones, ones))
         shape = [1] * len(shapes[r.name])
         shape[r.axis] = -1
-        before = out.get(r.name, torch.ones(shapes[r.name], dtype=torch.double))
-        out[r.name] = before * factor.reshape(shape)
-    return {
-        name: factor
-        for name, factor in out.items()
-        if name in wiring.trainable and bool((factor != 1).any())
-    }
+        if r.role == "outgoing":
+            count = torch.ones(r.new, dtype=torch.double)
+            for at, _, _ in r.values.add:
+                count[at] += 1
+            read = read * count.reshape(shape)
+        else:
+            written = written * r.gradients.scale.double().reshape(shape)
+        out[r.name] = written, read
+    return out
+
+
+def uneven(wiring: Wiring, rewrites: Sequence[Rewrite]) -> tuple[str, ...]:
+    """Parameters in which entries that are summed differ (a balanced lock, or a class of several kinds)."""
+    found: dict[str, None] = {}
+    tensors = dict(wiring.model.named_parameters())
+    for r in rewrites:
+        if r.role != "outgoing" or r.name not in tensors:
+            continue
+        rows = tensors[r.name].detach().movedim(r.axis, 0)
+        for at, source, sign in r.values.add:
+            stays = rows[int(r.values.take[at])]
+            if float((rows[source] - sign * stays).abs().max()) > EQUAL * float(stays.abs().max()):
+                found[r.name] = None
+    return tuple(found)

@@ -32,6 +32,7 @@ from .edits import (
     state_of,
     tensors_of,
 )
+from .following import Following
 from .function import Change
 from .wiring import doubled, duplicate
 
@@ -57,8 +58,9 @@ class Plan:
 
     ``what`` says it in sentences, ``edits`` and ``attributes`` entry by entry; ``refused`` lists what is left
     alone; ``keeps`` is True when the function must stay the same up to rounding; ``bound`` is the most that the
-    reading layers' outputs can change, where the treatment is lossy; ``rates`` the factors on the gradient that
-    make a merged model train as the one before (parameter → tensor of its new shape).
+    reading layers' outputs can change, where the treatment is lossy. ``counts``: parameter → how many units each entry
+    of it is computed for, and how many it reads, in its new shape; ``uneven`` are those where unequal entries are
+    summed.
     """
 
     treatment: str
@@ -71,11 +73,18 @@ class Plan:
     refused: tuple[Refusal, ...] = ()
     keeps: bool = True
     bound: float | None = None
-    rates: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    counts: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+    uneven: tuple[str, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
     before: Audit | None = field(default=None, repr=False)
     again: Callable[[nn.Module], Audit | None] | None = field(default=None, repr=False)
     measure: Callable[[nn.Module], dict[str, float]] | None = field(default=None, repr=False)
+
+    @property
+    def rates(self) -> dict[str, Tensor]:
+        """Parameter → factor on each entry's gradient with which SGD trains the merged model as before."""
+        rates = {name: read / written for name, (written, read) in self.counts.items()}
+        return {name: factor for name, factor in rates.items() if bool((factor != 1).any())}
 
     @property
     def empty(self) -> bool:
@@ -231,12 +240,15 @@ class Receipt:
     def follow(self, optimizer: torch.optim.Optimizer) -> Following:
         """From now on ``optimizer`` trains the merged model as it would have trained the one before.
 
-        Gradients are multiplied by :attr:`rates` before each step of ``optimizer``; that is exact for SGD, with
-        momentum and weight decay too. Other optimizers are refused: their step is not linear in the gradient.
+        Each entry takes the step that one of the entries it stands for would take, and as many of them as it is the
+        sum of. Exact in exact arithmetic for every elementwise optimizer of PyTorch (SGD, Adam, AdamW, RMSprop, ...),
+        momentum and decay included; give ``apply`` the same optimizer, so that its memory goes along. Raises
+        :class:`~lockstep.errors.UsageError` for others, and for weight decay inside an adaptive optimizer where
+        unequal entries were summed. ``.remove()`` ends it.
         """
         if self.saved is None:
             raise UsageError("this is the receipt of a dry run: apply the plan first")
-        return Following(self.model, optimizer, self.rates)
+        return Following(self.model, optimizer, self.plan.counts, self.plan.uneven)
 
     def __str__(self) -> str:
         did = "applied" if self.applied else "dry run"
@@ -252,31 +264,6 @@ class Receipt:
             lines.append(f"  audit before: {summary(self.before)}")
             lines.append(f"  audit after:  {summary(self.after)}")
         return "\n".join(lines)
-
-
-class Following:
-    """Multiplies gradients before each step, until :meth:`remove`."""
-
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, rates: Mapping[str, Tensor]
-    ) -> None:
-        if not isinstance(optimizer, torch.optim.SGD):
-            raise UsageError(
-                f"{type(optimizer).__name__} does not step in proportion to the gradient, so no learning rates "
-                "make the merged model follow the one before; only SGD (momentum and weight decay too) can"
-            )
-        parameters = dict(model.named_parameters())
-        self._pairs = [(parameters[n], factor) for n, factor in rates.items()]
-        self._handle = optimizer.register_step_pre_hook(self._scale)
-
-    def _scale(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        for p, factor in self._pairs:
-            if p.grad is not None:
-                p.grad.mul_(factor.to(p.grad))
-
-    def remove(self) -> None:
-        """Gradients are left alone again."""
-        self._handle.remove()
 
 
 def summary(report: Audit) -> str:

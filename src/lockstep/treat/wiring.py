@@ -78,7 +78,7 @@ class Wiring:
 
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         self.inputs = doubled(inputs)
-        self._model = duplicate(model)
+        self.model = duplicate(model)
         canonical = {id(p): n for n, p in model.named_parameters()}
         self.places = {
             place.name: place
@@ -89,7 +89,7 @@ class Wiring:
         self.shapes: dict[str, torch.Size] = {}
         self.first: dict[str, int] = {}
         total = 0
-        for name, t in named(self._model):
+        for name, t in named(self.model):
             self.first[name], self.shapes[name] = total, t.shape
             total += t.numel()
         self.total = total
@@ -142,8 +142,8 @@ class Wiring:
     def values(self, seed: int = SEED) -> list[Read]:
         """What every weight of the model itself reads, in float64, norms as they are."""
         notes = _Notes()
-        with _Probe(self, self._model, notes, None, values=True):
-            self._run(self._model, seed)
+        with _Probe(self, self.model, notes, None, values=True):
+            self._run(self.model, seed)
         return notes.reads
 
     def numbers(self, name: str) -> Tensor:
@@ -167,7 +167,7 @@ class Wiring:
         read: list[Tensor] = []
         own: list[Tensor] = []
         for seed in (SEED, SEED + 1):  # a unit may be silent for one draw of the weights
-            model = copy.deepcopy(self._model)
+            model = copy.deepcopy(self.model)
             generator = torch.Generator().manual_seed(seed)
             with torch.no_grad():
                 for _, p in model.named_parameters():

@@ -12,6 +12,7 @@ graph is kept alive. They do nothing while ``torch.compile`` traces.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Capture:
     layers: list[Watched]
     subject: Subject
     samples: int
+    spend: Callable[[float], None] = lambda seconds: None
     seen: dict[str, Seen] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     _handles: list[Any] = field(default_factory=list)
@@ -161,12 +163,15 @@ class Capture:
 
     @contextmanager
     def _guarded(self, here: tuple[Place, ...]) -> Iterator[None]:
+        start = time.perf_counter()
         try:
             with torch.no_grad():
                 yield
         except Exception as error:  # noqa: BLE001  the user's training goes on; the row says why
             for place in here:
                 self.failed[place.name] = f"it could not be read: {type(error).__name__}: {error}"
+        finally:
+            self.spend(time.perf_counter() - start)
 
     def _see(self, place: Place, x: Tensor) -> None:
         if place.name in self.seen:

@@ -9,12 +9,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lockstep.watch import activity, weights
 from lockstep.watch.capture import HALF, Seen
 
 Row = dict[str, Any]
+RANKED = 128
 
 COLUMNS = {
     "step": "updates made so far",
@@ -25,8 +27,8 @@ COLUMNS = {
     "nearest": "distance of the two nearest units, relative to the rows' root mean square norm",
     "nearest_i": "the one unit of the nearest pair",
     "nearest_j": "the other",
-    "cosine": "mean cosine of all pairs of weight rows",
-    "abs_cosine": "mean absolute cosine of all pairs of weight rows",
+    "cosine": "mean cosine of all pairs of weight rows (of 512 units in a wider layer)",
+    "abs_cosine": "mean absolute cosine of the same pairs",
     "gradient_twins": "units that share weights and gradient, bit by bit, with another",
     "drift": "how far entries have moved whose gradients were never more than rounding",
     "cloning_r2": "1 - Var(activations around the mean of their group) / Var(activations)",
@@ -36,7 +38,7 @@ COLUMNS = {
     "duplicates": "share of units with a later unit at an activation cosine above .95",
     "independent": "units that are nobody's duplicate",
     "saturated": "share of units with |gradient| / mean |h| < 1e-4 on 99 % of the samples",
-    "effective_rank": "exp of the entropy of the activations' normalised singular values",
+    "effective_rank": "exp of the entropy of the activations' normalised singular values (wide layers: of 128 samples)",
     "samples": "samples (positions) the activations are taken from",
     "function": "what the activations were taken after",
     "withheld": "why values are missing",
@@ -99,7 +101,7 @@ def of_activity(
     numbers = [int(mask.sum()) for mask in shares]
     row["dormant"], row["dead"], row["duplicates"] = (n / row["width"] for n in numbers)
     row["independent"] = row["width"] - numbers[2]
-    row["effective_rank"] = activity.effective_rank(h)
+    row["effective_rank"] = activity.effective_rank(_few(h))
     if any(len(block) > 1 for block in blocks):
         row["spread"] = activity.spread(h, blocks)
         r2 = activity.cloning_r2(h, blocks)
@@ -111,6 +113,13 @@ def of_activity(
     else:
         mask = activity.saturated(h, seen.gradient / (scale or 1.0))
         row["saturated"] = int(mask.sum()) / row["width"]
+
+
+def _few(h: Tensor) -> Tensor:
+    """For the eigenvalues of a wide layer: ``RANKED`` samples, spread evenly."""
+    if min(h.shape) <= RANKED:
+        return h
+    return h[torch.arange(RANKED, device=h.device) * len(h) // RANKED]
 
 
 def numbers(row: Row) -> dict[str, float]:

@@ -80,12 +80,17 @@ class Ties:
         return all(torch.equal(w[other_], w[first_]) for w in blocks)
 
     def separated(
-        self, step: int, w: Tensor, gradient: Tensor | None, largest: float, told: Sequence[Event]
+        self,
+        steps: tuple[int, int],
+        w: Tensor,
+        gradient: Tensor | None,
+        largest: float,
+        told: Sequence[Event],
     ) -> list[Event]:
         """Events for the classes that are not bitwise equal any more; these are followed no longer.
 
-        ``w`` (U, K) all weights, ``gradient`` likewise, ``largest`` gradient in the layer's module; ``told``
-        are the events so far.
+        ``steps`` are those of the last look and of this one; ``w`` (U, K) all weights, ``gradient`` likewise,
+        ``largest`` gradient in the layer's module; ``told`` are the events so far.
         """
         found, kept = [], []
         for units in self.open:
@@ -96,7 +101,9 @@ class Ties:
                 continue
             own = None if gradient is None else gradient[list(units)]
             cause, because = self._cause(w, gap, own, largest, told)
-            who = f"units {_listed(units)} were equal and differ by {gap:.1e} after update {step}"
+            before, step = steps
+            seen = f" (looked at last after update {before})" if before < step - 1 else ""
+            who = f"units {_listed(units)} were equal and differ by {gap:.1e} after update {step}{seen}"
             found.append(Event(step, self.layer, "separated", units, cause, f"{who}: {because}"))
         self.open, self._index = kept, None
         return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from lockstep.types import Audit
 from lockstep.watch import rows as row_
 from lockstep.watch import weights
 from lockstep.watch.activity import TAU
+from lockstep.watch.budget import SHARE, Budget
 from lockstep.watch.capture import Capture, Seen, compiled, withheld
 from lockstep.watch.counting import Counter
 from lockstep.watch.layers import Watched, blocks, rows, vectors, watched_layers
@@ -33,14 +34,16 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 FORMAT = 1
+EVERY = 100
 DRIFT = 1e-6  # of the size of the parameter: a drift worth an event
 Groups = Mapping[str, Sequence[Sequence[int]]]
 
 
 def watch(
     model: Any,
-    every: int = 100,
+    every: int = EVERY,
     *,
+    budget: float | Literal["default"] | None = "default",
     sinks: Any = (),
     layers: Sequence[str] | None = None,
     groups: Audit | Groups | None = None,
@@ -60,13 +63,18 @@ def watch(
     model's parameters (what ``GradScaler`` skips does not count); in a loop without optimizer call ``w.step()``
     after each update. ``w.events`` say when tied units come apart, and whether by rounding.
 
+    ``budget`` is the share of the training's time that the watch may take. Where rows would cost more, some are left
+    out (``w.skipped``; the rule: ``lockstep/watch/budget.py``). The default is .05 for an ``every`` of 100 or more;
+    a shorter ``every`` asks for detail and is obeyed, as any is with ``budget=None``.
+
     ``sinks``: callables ``sink(values, step=step)`` (``wandb.log``, ``mlflow.log_metrics``), ``Parquet(path)``,
     ``TensorBoard(folder)`` of :mod:`lockstep.watch`; one that fails is warned about and training goes on.
     ``layers`` names the layers to watch (all). ``groups`` are the units whose equality is followed: an
     :class:`Audit`, or layer → tuples of units; by default those that start equal. ``probe``: inputs to take the
     activations from, in evaluation mode, instead of the training pass. ``tau``: of dormancy; ``tolerance``:
     relative distance within which units count as one; ``samples`` (positions) a layer at most; ``pairs``: widest
-    layer whose pairs are compared; ``scaler``: the ``GradScaler``, where the loss is scaled.
+    layer whose pairs are compared (beyond 512 units in a sketch); ``scaler``: the ``GradScaler``, where the loss is
+    scaled.
 
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
     >>> for p in net.parameters():
@@ -85,6 +93,7 @@ def watch(
     return Watch(
         model,
         every,
+        budget=budget,
         sinks=sinks,
         layers=layers,
         groups=groups,
@@ -102,13 +111,15 @@ class Watch:
     """A watch on a model's training; made by :func:`watch`, used as a context manager.
 
     ``rows`` is the table, one dict a step and layer; ``w["0"]`` are the rows of one layer; ``events`` what happened
-    once; ``failures`` what could not be delivered to a sink. ``updates`` counts the updates so far.
+    once; ``failures`` what could not be delivered to a sink. ``updates`` counts the updates so far; ``skipped`` are
+    the steps whose rows were left out to stay within the budget.
     """
 
-    def __init__(self, model: Any, every: Any = 100, **settings: Any) -> None:
+    def __init__(self, model: Any, every: Any = EVERY, **settings: Any) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise UsageError(f"every must be a whole number of updates, at least 1, got {every!r}.")
         self.model, self.every = model, every
+        self._budget = Budget(_share(settings["budget"], every))
         self._set = settings
         given = settings["sinks"]
         self.sinks: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
@@ -123,7 +134,9 @@ class Watch:
         self.failures: list[str] = []
         self.updates = 0
         self._counter: Counter | None = None
-        self._capture = Capture(self._layers, self._subject, settings["samples"])
+        self._capture = Capture(
+            self._layers, self._subject, settings["samples"], spend=self._budget.spend
+        )
         self._inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._outer: list[Any] = []
         self._open: dict[str, Row] | None = None  # the rows of the present step, once begun
@@ -133,6 +146,7 @@ class Watch:
             str, list[tuple[Tensor, Tensor]]
         ] = {}  # never above rounding, not always 0
         self._closed_sinks = False
+        self._looked_at = 0
 
     # -- the context ---------------------------------------------------------------------------------
 
@@ -141,8 +155,9 @@ class Watch:
             raise UsageError("this watch is running already: one `with` at a time.")
         self._counter = Counter(self, "before_update", "after_update", self._tensors.values())
         self._closed_sinks = False
-        self._begin()
-        self._read_weights()
+        with self._budget.spending():
+            self._begin()
+            self._read_weights()
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -157,6 +172,7 @@ class Watch:
         with self._guarded("the last row"):
             if self._open is None and not self._measured(self.updates):
                 self._open = {}
+                self.skipped[:] = [step for step in self.skipped if step != self.updates]
             self._read_weights_if_open(again=False)
             if self._open is not None:
                 self._complete(last=True)
@@ -180,6 +196,7 @@ class Watch:
             "groups": {name: [list(c) for c in classes] for name, classes in self._groups.items()}
             if self._groups is not None
             else None,
+            "skipped": list(self.skipped),
             "separated": sorted(
                 [event.layer, list(event.units)]
                 for event in self.events
@@ -201,6 +218,7 @@ class Watch:
                 f"{', '.join(sorted(known))}."
             )
         self.updates = int(state["updates"])
+        self._budget.skipped[:] = state.get("skipped", [])
         self.rows = [dict(row) for row in state["rows"]]
         self.events = [Event.from_dict(event) for event in state["events"]]
         if state["groups"] is not None:
@@ -211,6 +229,11 @@ class Watch:
             self._unhook()
             self._open = None
             self._begin()
+
+    @property
+    def skipped(self) -> list[int]:
+        """Steps at which a row was due and left out, to stay within the budget."""
+        return self._budget.skipped
 
     # -- reading it ------------------------------------------------------------------------------------
 
@@ -263,15 +286,19 @@ class Watch:
 
     def before_update(self, optimizer: Any) -> None:
         """Called as an optimizer is about to change the weights."""
-        with self._guarded("the weights"):
+        with self._budget.spending(), self._guarded("the weights"):
             if self._open is not None:
                 self._read_weights()
                 self._repeat_compiled()
-            elif self._ties:
+            elif self._ties and self._budget.look_is_due():
                 self._look_at_ties()
 
     def after_update(self, optimizer: Any) -> None:
         """Called when the weights have been changed: completes the rows of the step that this update ends."""
+        with self._budget.spending():
+            self._after_update(optimizer)
+
+    def _after_update(self, optimizer: Any) -> None:
         with self._guarded("a row"):
             if self._open is not None:
                 self._read_weights_if_open(again=False)
@@ -280,10 +307,10 @@ class Watch:
         self._unhook()
         self._open = None
         self.updates += 1
-        if self.updates % self.every == 0:
+        if self.updates % self.every == 0 and self._budget.row_is_due(self.updates):
             with self._guarded("the hooks"):
                 self._begin()
-        if optimizer is None and self._ties and self._open is None:
+        if optimizer is None and self._ties and self._budget.look_is_due() and self._open is None:
             self._look_at_ties()
 
     def _begin(self) -> None:
@@ -291,6 +318,7 @@ class Watch:
         if self._measured(self.updates):
             return
         self._open = {}
+        self._budget.row_begins()
         self._inputs = None
         if not self._set["activations"] or self._set["probe"] is not None:
             return
@@ -351,6 +379,7 @@ class Watch:
         self._rows_of = {}
         self.rows += found.values()
         self._deliver(list(found.values()))
+        self._budget.row_ends()
 
     def _of_gradients(self, layer: Watched, row: Row, gradients: Mapping[str, Tensor]) -> None:
         if layer.name in self._rows_of:
@@ -508,17 +537,23 @@ class Watch:
         """One comparison for each layer that has tied units; a closer look where they are equal no more."""
         if not self._ties:
             return
+        with self._budget.looking(), torch.no_grad():
+            self._compare_tied()
+        self._looked_at = self.updates
+
+    def _compare_tied(self) -> None:
         by_name = {layer.name: layer for layer in self._layers}
+        assert self._ties is not None
         for name, ties in list(self._ties.items()):
             layer = by_name[name]
-            with torch.no_grad():
-                parts = blocks(layer, self._subject, self._tensors)
-                if not parts or ties.together(parts):
-                    continue
-                gradients = self._gradients()
-                own = rows(layer, self._subject, gradients)
-                largest = self._largest(layer, gradients)
-                found = ties.separated(self.updates, torch.cat(parts, 1), own, largest, self.events)
+            parts = blocks(layer, self._subject, self._tensors)
+            if not parts or ties.together(parts):
+                continue
+            gradients = self._gradients()
+            own = rows(layer, self._subject, gradients)
+            largest = self._largest(layer, gradients)
+            steps = self._looked_at, self.updates
+            found = ties.separated(steps, torch.cat(parts, 1), own, largest, self.events)
             # Gains of norms are equal at first by convention: that they differ is no event.
             self.events += [e for e in found if not layer.weightless or e.cause == "rounding"]
             if not ties.open:
@@ -637,6 +672,19 @@ class Watch:
             self._open = None
             if first:
                 warnings.warn(f"lockstep.watch: {message}. Training goes on.", stacklevel=2)
+
+
+def _share(budget: Any, every: int) -> float | None:
+    """The budget as a share of the time, None for no bound."""
+    if budget == "default":
+        return SHARE if every >= EVERY else None
+    if budget is None:
+        return None
+    if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < 1:
+        raise UsageError(
+            f"budget is a share of the training's time, between 0 and 1, or None to take every row, got {budget!r}."
+        )
+    return float(budget)
 
 
 def _refuse_sinks(sinks: Sequence[Any]) -> None:

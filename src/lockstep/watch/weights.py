@@ -10,6 +10,7 @@ and show in ``abs_cosine``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,9 @@ TOLERANCE = 1e-3
 PAIRS = 2048  # layers up to this width are compared pair by pair
 PROBED = 16  # entries that tell most units apart
 CHUNK = 2**22  # entries hashed at a time
+WHOLE = 512  # units of which all pairs are compared in full; beyond, in a sketch
+SKETCH = 64
+MEASURED = 8  # pairs a unit that are measured one by one
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ def same(w: Tensor, also: Tensor | None = None) -> Labels:
     labels = _labels(_hash(w[:, ::step]))
     if len(set(labels)) == len(labels):
         return labels
+    first = torch.tensor(labels, device=w.device)
+    if all(bool((rows == rows[first]).all()) for rows in (w, also) if rows is not None):
+        return labels
     keys = [_hash(w)] + ([] if also is None else [_hash(also)])
     return _labels(*keys)
 
@@ -70,42 +77,93 @@ def classes(labels: Labels) -> tuple[tuple[int, ...], ...]:
 
 
 def near(w: Tensor, tolerance: float = TOLERANCE) -> Near:
-    """Pairs of at least two units, by the Gram matrix in float64.
+    """Pairs of at least two units, from one Gram matrix in float32; what looks near is measured exactly.
+
+    Of more than ``WHOLE`` units the Gram matrix is that of a random sketch of the rows (Johnson and Lindenstrauss):
+    near pairs are near in it too, and of these the exact distance is taken. The means of the cosines are then those
+    of ``WHOLE`` units spread evenly.
 
     >>> near(torch.tensor([[1.0, 0.0], [1.0, 1e-4], [0.0, 1.0]])).pair
     (0, 1)
     """
-    a = w.double()
+    a = w if w.dtype == torch.float64 else w.float()
     units = len(a)
-    square = a.square().sum(1)
-    scale = float(square.mean()) ** 0.5 or 1.0
-    distance = (a @ a.T).mul_(-2).add_(square[:, None]).add_(square).fill_diagonal_(torch.inf)
-    flat = int(distance.argmin())
-    pair = sorted((flat // units, flat % units))
-    least = (tolerance * scale) ** 2
-    within = units
-    if float(distance.view(-1)[flat]) <= least:
-        within = _clusters(distance <= least)
-    del distance
-    unit = a / square.clamp_min(torch.finfo(torch.float64).tiny).sqrt()[:, None]
-    whole = (square > 0).sum()  # the diagonal, which is no pair
-    total = unit.sum(0).square().sum() - whole
-    size = unit.float()
-    absolute = (size @ size.T).abs_().sum(dtype=torch.float64) - whole
-    pairs = units * (units - 1)
-    cosine, abs_cosine = (torch.stack((total, absolute)) / pairs).tolist()
-    nearest = float((a[pair[0]] - a[pair[1]]).norm()) / scale
-    return Near(within, nearest, (pair[0], pair[1]), cosine, abs_cosine)
+    norm = torch.linalg.vector_norm(a, dim=1)
+    scale = float(norm.square().mean()) ** 0.5
+    if not math.isfinite(scale):
+        return Near(units, math.nan, (0, 1), math.nan, math.nan)
+    scale = scale or 1.0
+    sketched = units > WHOLE and a.shape[1] > SKETCH
+    rows = _sketch(a) if sketched else a
+    gram = rows @ rows.T
+    sample = a[torch.linspace(0, units - 1, WHOLE, device=a.device).long()] if sketched else a
+    cosine, abs_cosine = _cosines(sample @ sample.T if sketched else gram, sample)
+    distance = _squares(gram)
+    reach = (tolerance * scale) ** 2
+    # What rounding may hide, or the sketch, is measured. At a distance all pairs look much the same in a sketch: there
+    # each unit's nearest must do.
+    slack = 64 * torch.finfo(distance.dtype).eps * scale**2
+    limit = 4 * reach if sketched else max(float(distance.min()), reach)
+    i, j = (distance <= limit + slack).triu_(1).nonzero(as_tuple=True)
+    if sketched:
+        i = torch.cat((i, torch.arange(units, device=i.device)))
+        j = torch.cat((j, distance.argmin(1)))
+    if len(i) > MEASURED * units:
+        wide = a.double()
+        distance = _squares(wide @ wide.T)
+        i, j = (distance <= max(float(distance.min()), reach)).triu_(1).nonzero(as_tuple=True)
+        exact = distance[i, j].clamp_min(0).sqrt()
+    else:
+        exact = _distances(a, i, j)
+    close = exact.square() <= reach
+    at = int(exact.argmin())
+    pair = min(int(i[at]), int(j[at])), max(int(i[at]), int(j[at]))
+    nearest = float((a[pair[0]].double() - a[pair[1]].double()).norm()) / scale
+    return Near(_clusters(units, i[close], j[close]), nearest, pair, cosine, abs_cosine)
 
 
-def _clusters(close: Tensor) -> int:
-    """Number of connected components: labels flow to the smallest neighbour until nothing changes."""
-    units = len(close)
-    own = torch.arange(units, device=close.device)
-    linked = close.fill_diagonal_(True)
-    labels = own
+def _sketch(a: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(SKETCH)
+    signs = torch.randint(0, 2, (a.shape[1], SKETCH), generator=generator).to(a) * 2 - 1
+    return a @ signs / SKETCH**0.5
+
+
+def _squares(gram: Tensor) -> Tensor:
+    """Squared distances from the Gram matrix, which is overwritten; infinite on the diagonal."""
+    square = gram.diagonal().clone()
+    return gram.mul_(-2).add_(square[:, None]).add_(square).fill_diagonal_(torch.inf)
+
+
+def _cosines(gram: Tensor, a: Tensor) -> tuple[float, float]:
+    """Mean cosine and mean absolute cosine of all pairs of rows."""
+    norm = torch.linalg.vector_norm(a, dim=1)
+    inverse = torch.where(norm > 0, 1 / norm.clamp_min(torch.finfo(a.dtype).tiny), 0.0)
+    whole = (norm > 0).sum()  # the diagonal, which is no pair
+    total = (inverse @ a).double().square().sum() - whole
+    absolute = (gram.abs() @ inverse).double() @ inverse.double() - whole
+    cosine, abs_cosine = (torch.stack((total, absolute)) / (len(a) * (len(a) - 1))).tolist()
+    return cosine, max(abs_cosine, 0.0)
+
+
+def _distances(a: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """Exact distances of some pairs, a chunk at a time."""
+    size = max(1, CHUNK // max(1, a.shape[1]))
+    parts = [
+        (a[i[n : n + size]].double() - a[j[n : n + size]].double()).norm(dim=1)
+        for n in range(0, len(i), size)
+    ]
+    return torch.cat(parts)
+
+
+def _clusters(units: int, i: Tensor, j: Tensor) -> int:
+    """Number of components of a graph with the edges ``(i, j)``: labels flow to the smallest neighbour."""
+    if not len(i):
+        return units
+    labels = torch.arange(units, device=i.device)
+    ends = torch.cat((i, j))
     while True:
-        lower = torch.where(linked, labels, units).amin(1)
+        least = torch.minimum(labels[i], labels[j]).repeat(2)
+        lower = labels.scatter_reduce(0, ends, least, "amin")
         lower = lower[lower]
         if torch.equal(lower, labels):
             return len(set(labels.tolist()))
