@@ -31,7 +31,6 @@ def locked_rows() -> dict[str, zoo.Case]:
 # Why a row's lock cannot be merged, in words that the refusal must contain. All others are merged.
 REFUSED = {
     "equal output rows, loss sees their sum": "outputs of the model",
-    "F8 twin heads": "as many head dimensions in all",
     "twin grouped-query heads": "does not run",
     "vmapped ensemble, mean": "not be kept",
     "P8 zero router, k = 4": "the training would not",

@@ -151,7 +151,7 @@ def test_wrong_use(layer, options, message) -> None:
     [
         (lambda: zoo.mlp(4, 3, 2), "2", "outputs of the model"),
         (lambda: (zoo.Autoencoder(False), zoo.data(5, 6)), "W", "tied weights"),
-        (lambda: zoo.mha(), "attn[v]", "as many head dimensions in all"),
+        (lambda: zoo.mha(add_bias_kv=True), "attn[v]", "add_bias_kv"),
         (
             lambda: (zoo.Recurrent("lstm", 3, 4, num_layers=2), zoo.data(4, 3, 3)),
             "lstm[l0]",

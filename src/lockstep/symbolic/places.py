@@ -127,10 +127,11 @@ def _recurrent(path: str, module: nn.RNNBase, own: dict[str, tuple[str, Tensor]]
 def _attention(
     path: str, module: nn.MultiheadAttention, own: dict[str, tuple[str, Tensor]]
 ) -> list[Place]:
-    e = module.embed_dim
+    packed = "in_proj_weight" in own
+    e = len(own["in_proj_weight"][1]) // 3 if packed else len(own["q_proj_weight"][1])
     out = []
     for n, letter in enumerate("qkv"):
-        if "in_proj_weight" in own:
+        if packed:
             weight, rows = own["in_proj_weight"][0], (n * e, (n + 1) * e)
         else:
             weight, rows = own[f"{letter}_proj_weight"][0], (0, e)

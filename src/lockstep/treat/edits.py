@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 
+CLASS = "__class__"
 Role = Literal["incoming", "outgoing", "own"]
 SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum")
 LINEAR = ("exp_avg", "momentum_buffer", "grad_avg", "prev")
@@ -128,7 +129,16 @@ class Attribute:
 
     def __str__(self) -> str:
         where = f"{self.module}." if self.module else ""
-        return f"{where}{self.name}: {self.before} -> {self.after}"
+        before, after = (getattr(v, "__name__", v) for v in (self.before, self.after))
+        return f"{where}{self.name}: {before} -> {after}"
+
+    def set_on(self, model: nn.Module) -> None:
+        """The new value, on a model that has the old one."""
+        owner = model.get_submodule(self.module)
+        if self.name == CLASS:
+            owner.__class__ = self.after
+        else:  # what a property of the class computes is not stored; a plain attribute is
+            owner.__dict__[self.name] = self.after
 
 
 Edit = Rewrite | Write
@@ -153,9 +163,7 @@ def carry_out(model: nn.Module, edits: tuple[Edit, ...], attributes: tuple[Attri
                 new[edit.mask.to(t.device)] = edit.values.to(t)
                 t.data = new
     for attribute in attributes:
-        owner = model.get_submodule(attribute.module)
-        # What a property of the class computes is not stored; a plain attribute is.
-        owner.__dict__[attribute.name] = attribute.after
+        attribute.set_on(model)
 
 
 def carry_state(

@@ -87,7 +87,7 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 def script(receipt: Receipt, target: str, folder: Path) -> str:
     """A Python file with ``build()``: the original model, its sizes changed, its weights loaded."""
     sizes = [(a.module, a.name, a.after) for a in receipt.plan.attributes]
-    lines = [f"    ({m!r}, {n!r}, {v!r})," for m, n, v in sizes]
+    lines = [f"    ({m!r}, {n!r}, {_source(v)})," for m, n, v in sizes]
     return SOURCE.format(
         target=target,
         treatment=receipt.plan.treatment,
@@ -95,6 +95,13 @@ def script(receipt: Receipt, target: str, folder: Path) -> str:
         sizes="\n".join(["SIZES = [", *lines, "]"]),
         weights=WEIGHTS,
     )
+
+
+def _source(value: Any) -> str:
+    """An expression for a value that a module keeps."""
+    if isinstance(value, type):
+        return f"pydoc.locate({f'{value.__module__}.{value.__qualname__}'!r})"
+    return repr(value)
 
 
 def _original(target: str, model: nn.Module, folder: Path) -> str:
@@ -189,9 +196,10 @@ def _computes(receipt: Receipt, config: Any, settings: dict[str, Any]) -> bool:
 
 SOURCE = '''"""{target} after `lockstep treat`: {treatment}. `build()` returns the model with its weights.
 
-Needs torch and safetensors, and the source of the original model.
+Needs torch and safetensors, and the source of the original model; where heads of an attention changed, lockstep too.
 """
 
+import pydoc
 from pathlib import Path
 
 import torch
@@ -206,7 +214,11 @@ def build():
     """The treated model: the original's modules, their sizes as they are now, the saved weights."""
     model = original()
     for path, name, value in SIZES:
-        model.get_submodule(path).__dict__[name] = value
+        module = model.get_submodule(path)
+        if name == "__class__":
+            module.__class__ = value
+        else:
+            module.__dict__[name] = value
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
     for name, value in load_file(HERE / "{weights}").items():
         tensors[name].data = value.to(tensors[name].dtype)

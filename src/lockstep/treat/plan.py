@@ -23,6 +23,7 @@ from ..symbolic.subject import subject_of
 from ..types import Audit
 from . import function
 from .edits import (
+    CLASS,
     Attribute,
     Edit,
     Rewrite,
@@ -187,7 +188,7 @@ class Saved:
         parameters: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if n in names}
         return cls(
             tuple((everything[n], everything[n].data, everything[n].grad) for n in names),
-            tuple((m, n, n in m.__dict__, m.__dict__.get(n)) for m, n in owners),
+            tuple((m, n, n in m.__dict__, getattr(m, n)) for m, n in owners),
             optimizer,
             {} if optimizer is None else state_of(optimizer, parameters),
             parameters,
@@ -200,7 +201,9 @@ class Saved:
             t.data = data
             t.grad = grad
         for module, name, had, value in self.attributes:
-            if had:
+            if name == CLASS:
+                module.__class__ = value
+            elif had:
                 module.__dict__[name] = value
             else:
                 module.__dict__.pop(name, None)

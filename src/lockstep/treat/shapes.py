@@ -14,7 +14,8 @@ from torch import nn
 
 from ..errors import UsageError
 from ..symbolic.attention import COUNTS
-from .edits import Attribute, Rewrite
+from .edits import CLASS, Attribute, Rewrite
+from .heads import HeadsAttention
 
 CONV = nn.modules.conv._ConvNd
 NORM = nn.modules.batchnorm._NormBase
@@ -87,7 +88,7 @@ def _all(model: nn.Module, rewrites: Sequence[Rewrite], around: bool) -> Iterato
 
 def _of(module: nn.Module, key: str, rewrite: Rewrite) -> Iterator[tuple[str, Any]]:
     """The attributes that say how long this axis of this tensor is."""
-    axis, new, old = rewrite.axis, rewrite.new, rewrite.old
+    axis, new = rewrite.axis, rewrite.new
     if "weight" not in key and not isinstance(module, (NORM, nn.GroupNorm)):
         return
     if isinstance(module, nn.Linear):
@@ -123,11 +124,44 @@ def _of(module: nn.Module, key: str, rewrite: Rewrite) -> Iterator[tuple[str, An
         yield from _recurrent(module, key, rewrite)
     elif type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
         yield ("nx", "nf")[axis], new
-    elif isinstance(module, nn.MultiheadAttention) and old != new:
+    elif isinstance(module, nn.MultiheadAttention) and "proj_weight" in key:
+        yield from _attention(module, key, rewrite)
+
+
+def _attention(
+    module: nn.MultiheadAttention, key: str, rewrite: Rewrite
+) -> Iterator[tuple[str, Any]]:
+    """Whole heads go or come; the input's width belongs to the stream around the module."""
+    if type(module) not in (nn.MultiheadAttention, HeadsAttention):
         raise UsageError(
-            "nn.MultiheadAttention has as many head dimensions in all as it has input features, so heads and "
-            "dimensions can be neither dropped nor added; recycle or untie them instead"
+            f"{type(module).__name__} is a subclass of nn.MultiheadAttention with a forward of its own, which may "
+            "need the number of heads that it has; recycle or untie these units instead"
         )
+    if module.bias_k is not None or module.add_zero_attn:
+        raise UsageError(
+            "an nn.MultiheadAttention with add_bias_kv or add_zero_attn has a key and value for its present heads; "
+            "recycle or untie them instead"
+        )
+    width, heads = module.embed_dim, module.num_heads
+    if rewrite.axis == 1:
+        width = rewrite.new if key[0] in "iq" else width
+        yield {"k_proj_weight": "kdim", "v_proj_weight": "vdim"}.get(key, "embed_dim"), rewrite.new
+        if key == "in_proj_weight":
+            yield from (("kdim", rewrite.new), ("vdim", rewrite.new))
+    else:
+        heads, rest = divmod(rewrite.new // (3 if key[:2] == "in" else 1), module.head_dim)
+        if rest or not heads:
+            raise UsageError(
+                f"dimensions inside the heads of an nn.MultiheadAttention are as many in q, k and v of every head, and "
+                f"{rewrite.new} rows of {key} would be no whole number of heads of {module.head_dim}; recycle or untie "
+                "these units instead"
+            )
+        yield "num_heads", heads
+    plain = heads * module.head_dim == width
+    yield "head_dim", module.head_dim
+    yield CLASS, nn.MultiheadAttention if plain else HeadsAttention
+    # False keeps the encoder layer's fused kernel, which knows no such heads, from being used.
+    yield "_qkv_same_embed_dim", plain and module.in_proj_weight is not None
 
 
 def _recurrent(module: Any, key: str, rewrite: Rewrite) -> Iterator[tuple[str, int]]:
