@@ -1116,6 +1116,58 @@ def bilinear_twins() -> Built:
     return Model(), (data(6, 3), data(6, 2))
 
 
+class Apply(nn.Module):
+    """A function of activations as a module."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def close_to_zero(x: torch.Tensor) -> torch.Tensor:
+    return torch.where(torch.isclose(x, torch.zeros_like(x), atol=0.5), x, 2 * x)
+
+
+def masked_in_place(x: torch.Tensor) -> torch.Tensor:
+    """Predicates written into booleans and integers that forward() made, through views."""
+    keep = torch.zeros(x.shape, dtype=torch.bool)
+    rows = keep[1:]
+    rows |= x[1:] > 0.2
+    keep &= x < 0.7
+    count = torch.ones(x.shape, dtype=torch.int64)
+    count += (x > 0).long()
+    return torch.where(keep, x, -0.3 * x) * count
+
+
+def set_where_positive(x: torch.Tensor) -> torch.Tensor:
+    y = x * x
+    y[x > 0] = 0.5
+    return y + x
+
+
+def largest_neighbour(x: torch.Tensor) -> torch.Tensor:
+    """A maximum over the edges of a graph, from a start at minus infinity; node 0 has no edge but its own."""
+    to = torch.arange(len(x)).div(2, rounding_mode="floor")[:, None].expand_as(x)
+    start = x.new_full(x.shape, -torch.inf)
+    start[len(x) // 2 :] = 0.0
+    return start.scatter_reduce(0, to, x, "amax")
+
+
+def checked_arguments(x: torch.Tensor) -> torch.Tensor:
+    """``torch.distributions`` asks whether every scale is positive."""
+    return torch.distributions.Normal(x, F.softplus(x)).log_prob(0.3 * x)
+
+
+def quantized(x: torch.Tensor) -> torch.Tensor:
+    by_row = x.detach().abs().amax(1) / 127
+    zero = torch.zeros(len(x), dtype=torch.int32)
+    fine = torch.fake_quantize_per_tensor_affine(x, 0.01, 0, -128, 127)
+    return fine + torch.fake_quantize_per_channel_affine(x, by_row.float(), zero, 0, -128, 127)
+
+
 # -- builders: what must be refused ---------------------------------------------------------------
 
 
@@ -1551,6 +1603,10 @@ MODULES = [
          nn.ReLU), **TWIN)
       for act in ACTIVATIONS),
     Case("twins under GELU tanh", twin(lambda: nn.GELU("tanh")), **TWIN),
+    *(Case(f"twins under {function.__name__}", twin(lambda function=function: Apply(function)),
+           trainer=function is not quantized, **TWIN)
+      for function in (close_to_zero, masked_in_place, set_where_positive, largest_neighbour, checked_arguments,
+                       quantized)),
     Case("twins under PReLU a unit", twin(lambda: nn.PReLU(4)), **TWIN),
     Case("twins under Threshold", twin(lambda: nn.Threshold(0.1, 20.0)), trainer=False, **TWIN),
     *(Case(f"twins under {act.__name__}", twin(lambda act=act: act(dim=-1)), **TWIN)

@@ -72,6 +72,10 @@ class Engine(TorchDispatchMode):
             tuple[Tensor, Tensor, Tensor]
         ] = []  # scattered maxima: element, extreme, predicate
         self._shares: dict[int, tuple[Tensor, Any]] = {}
+        # Storages of integers and booleans made in this run; of those that predicates were written into, what
+        # stands for them since (the tensor itself is kept, so that its storage is not given to another).
+        self._made: set[int] = set()
+        self._shadows: dict[int, tuple[Tensor, Cell]] = {}
         self.backward = False
 
     @classmethod
@@ -102,6 +106,9 @@ class Engine(TorchDispatchMode):
     def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name, inplace = _base_name(func)
         flat, spec = leaves((args, kwargs)), (args, kwargs)
+        if self._shadows:
+            flat = [self._shadow(x) for x in flat]
+            args, kwargs = spec = rebuilt(spec, iter(flat))
         guests = [x for x in flat if isinstance(x, Residue)]
         if name in NOISE and _draws_floats(func, args, kwargs, flat):
             return self._noise(func, name, inplace, args, kwargs)
@@ -190,6 +197,8 @@ class Engine(TorchDispatchMode):
                 same = next((g for g in guests if g.stored is t), None)
                 return same if same is not None else Residue(t, owner.cell, t.dtype)
             if t.layout is not torch.strided or not t.is_floating_point() or _storage(t) in sources:
+                if _storage(t) not in sources:
+                    self._made.add(_storage(t))
                 return t  # integers, and views of the caller's own tensors, stay what they are
             made = known(t)
             made.cell.fixed = any(g.cell.fixed for g in guests)
@@ -303,6 +312,8 @@ class Engine(TorchDispatchMode):
 
         def wrap(t: Any) -> Any:
             if not isinstance(t, Tensor) or isinstance(t, Residue) or t.dtype is not STORE:
+                if type(t) is Tensor and _storage(t) not in owned:
+                    self._made.add(_storage(t))
                 return t
             # A result is a storage of its own, entry by entry: it may be written to in place later.
             if _storage(t) in owned or (
@@ -465,6 +476,9 @@ class Engine(TorchDispatchMode):
     def _store(self, func: Any, target: Any, source: Any) -> None:
         if not isinstance(target, Residue):
             if isinstance(source, Residue) and not source.known:
+                if _storage(target) in self._made:
+                    self._store(func, self._cast_shadow(target), source)
+                    return
                 raise UndecidedError(
                     f"{func} writes a value of the network into an ordinary tensor of shape "
                     f"{tuple(target.shape)} {self._place()}; register that tensor as a buffer "
@@ -484,6 +498,26 @@ class Engine(TorchDispatchMode):
         else:
             values = self.field.integer(source.long()) if isinstance(source, Tensor) else source
         target.stored.copy_(values)
+
+    def _cast_shadow(self, target: Tensor) -> Residue:
+        """Residues in place of the integers or booleans of this run's own ``target``, and of all its views."""
+        length = target.untyped_storage().nbytes() // target.element_size()
+        flat = self.field.embed(torch.as_strided(target, (length,), (1,), 0).long())
+        cell = Cell(flat, known=False)
+        cell.whole = True
+        self._shadows[_storage(target)] = target, cell
+        target.untyped_storage().resize_(
+            0
+        )  # tolist() looks there without asking: an error, not old values
+        return self._shadow(target)
+
+    def _shadow(self, x: Any) -> Any:
+        """What stands for a tensor of integers or booleans that residues were written into."""
+        if not isinstance(x, Tensor) or isinstance(x, Residue) or _storage(x) not in self._shadows:
+            return x
+        cell = self._shadows[_storage(x)][1]
+        place = torch.as_strided(cell.flat, x.shape, x.stride(), x.storage_offset())
+        return Residue(place, cell, x.dtype)
 
     # -- what was read of each parameter -----------------------------------------------------------
 

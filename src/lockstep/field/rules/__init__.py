@@ -25,6 +25,7 @@ from . import (  # noqa: F401
     piecewise,
     powers,
     predicates,
+    quantize,
     questions,
     reductions,
     refusals,

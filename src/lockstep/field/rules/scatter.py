@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field
+from ..arithmetic import STORE, Field
 from ..registry import rule
-from ..running import active
+from ..running import active, claimed, powered
+from .choices import choose
 from .embedding import need_integers
 from .operands import Operand, any_infinite, finite, masking, residues
 from .scatter_reduce import scatter_reduce
@@ -60,10 +61,17 @@ def index_put(
     accumulate: bool = False,
     *_: object,
 ) -> Tensor:
+    value = residues(f, values)
+    masks = [d for d, index in enumerate(indices) if index is not None]
+    if len(masks) == 1 and value.numel() == 1 and not accumulate:
+        mask = indices[masks[0]]
+        if mask is not None and mask.dtype is STORE and claimed(mask) is torch.bool:
+            powered(2)  # x[mask] = 0.5, with a mask that depends on values
+            missing = x.dim() - masks[0] - mask.dim()
+            return choose(f, mask.reshape(*mask.shape, *[1] * missing), value.reshape(()), x)
     for index in indices:
         if index is not None:
             need_integers(index)
-    value = residues(f, values)
     if not accumulate:
         return _put(x, indices, value, False)
     if any_infinite(x, value):
