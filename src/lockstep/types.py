@@ -186,7 +186,7 @@ class Audit:
     """The result of :func:`lockstep.audit`. Printable, JSON round trip, HTML in notebooks.
 
     ``layers`` maps a layer's name to its :class:`Layer`; ``locked`` lists groups of units and of modules;
-    ``digest`` is the SHA-256 of names, shapes, dtypes and bytes of parameters and buffers;
+    ``digest`` is the BLAKE3 of names, shapes, dtypes and bytes of parameters and buffers;
     ``inputs`` are the example's tensors as ``(name, dtype, shape)``; ``parameters`` counts scalar entries;
     ``because`` maps a layer's name to the sentence why its forward twins separate.
     ``explainer(layer, i, j)`` looks the deciding entries up in the live model; it does not survive JSON.

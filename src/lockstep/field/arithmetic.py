@@ -23,6 +23,12 @@ from .aside import ALONE, Aside, summed
 PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139)
 """The largest primes below 2^20 modulo which 2 is a primitive root."""
 
+FIRST = 915851
+"""Another such prime, for the lane that sees every weight: see :data:`SHORTCUT`."""
+
+SHORTCUT = 50, 3
+"""``3 * 2^50`` is 1 modulo ``FIRST``. So ``3 * 2^50 * x``, for most weights an integer below 2^50, *is* ``x`` there."""
+
 STORE = torch.float32
 CHUNK = 1 << 15
 """Elements worked on at a time: two float64 buffers of this length stay in the cache."""
@@ -267,16 +273,20 @@ class Field:
         """The common case: one power of two makes every entry of the chunk an integer ``k``, ``|k| < 2^50``.
 
         That is so when the last mantissa bit of the smallest entry is no finer than ``1 / 2^s``; entries that are
-        too small for that are done on their own. Then ``x - round(x 2^s / p) p / 2^s`` is exact (scaling by powers
-        of two is) and is ``(k mod p) / 2^s``; times ``2^s`` times the residue of ``1 / 2^s`` it stays below 2^40
-        and is reduced once more. ``size``, ``y`` and ``whole`` are memory to work in.
+        too small for that are done on their own. Then ``x`` is ``k`` times the residue of ``1 / 2^s``. Where that
+        is small, one reduction of the product does (:data:`SHORTCUT`). Elsewhere ``x - round(x 2^s / p) p / 2^s`` is
+        exact (scaling by powers of two is) and is ``(k mod p) / 2^s``; times ``2^s`` times that residue it stays below
+        2^40 and is reduced once more. ``size``, ``y`` and ``whole`` are memory to work in.
         """
         torch.abs(x, out=size)
         smallest, largest = map(float, torch.aminmax(size))
         if largest == 0.0:
             out.zero_()
             return
-        s = 49 - math.frexp(largest)[1]
+        s, factor = SHORTCUT
+        short = self.p == FIRST and 2.0**-12 < largest * factor < 1.0
+        if not short:
+            s = 49 - math.frexp(largest)[1]
         if not -900 < s < 900:
             out.copy_(self._embed_slowly(x.double()))
             return
@@ -285,11 +295,15 @@ class Field:
         fine = (size < least).nonzero().view(-1) if smallest < least else None
         if fine is not None:
             y[fine] = 0.0
-        torch.mul(y, 2.0**s / self.p, out=whole)
-        y.sub_(whole.round_(), alpha=self.p * 2.0**-s)
-        y.mul_(2.0**s * self._power(-s))
+        if short:
+            y.mul_(2.0**s * factor)
+        else:
+            torch.mul(y, 2.0**s / self.p, out=whole)
+            y.sub_(whole.round_(), alpha=self.p * 2.0**-s)
+            y.mul_(2.0**s * self._power(-s))
         torch.mul(y, self._reciprocal, out=whole)
-        out.copy_(y.sub_(whole.round_(), alpha=self.p))
+        y.sub_(whole.round_(), alpha=self.p)
+        out.copy_(y)
         if fine is not None:
             out[fine] = self._embed_slowly(x[fine].double())
 

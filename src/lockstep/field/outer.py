@@ -33,14 +33,18 @@ class Outer(Promised):
         """(row, column) of every entry that is 0 modulo p, found a band of rows at a time, in the cache.
 
         Entries of ``a @ b / p`` are whole numbers or at least ``1/p`` away from one. Their rounding error is at
-        most ``K 2^-53 (K p / 4)``, below ``1 / 4p`` for ``K <= 64``; so those near a whole number are candidates,
-        and the candidates are few enough to be looked at exactly.
+        most ``K 2^-53 (K p / 2)``, below ``1 / 2p`` for ``K <= 64``. So, moved up by ``1 / 2p`` and by a whole
+        number that makes all of them positive (both in the product's last term), only zeros have a fraction
+        below ``1 / p``: few enough candidates to be looked at exactly.
         """
         a, b = self.a.double().mul_(1.0 / self.field.p), self.b.double()
-        step, near, found = max(1, CHUNK // b.shape[1]), 0.5 / self.field.p, []
-        for row in range(0, a.shape[0], step):
-            gap = a[row : row + step] @ b
-            gap.sub_(gap.round()).abs_()
+        step, near, found = max(1, CHUNK // b.shape[1]), 1.0 / self.field.p, []
+        up = a.shape[1] * self.field.p // 4 + 1 + near / 2
+        a, b = torch.cat([a, a.new_ones(len(a), 1)], 1), torch.cat([b, b.new_full(b[:1].shape, up)])
+        fractions = a.new_empty(min(step, len(a)), b.shape[1])
+        for row in range(0, len(a), step):
+            band = a[row : row + step]
+            gap = torch.mm(band, b, out=fractions[: len(band)]).frac_()
             if float(gap.amin()) < near:
                 found.append((gap < near).nonzero() + torch.tensor([row, 0]))
         if not found:

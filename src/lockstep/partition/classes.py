@@ -18,13 +18,24 @@ def classes_of(prints: Tensor) -> Classes:
     """
     found, index = torch.unique(prints[0], return_inverse=True)
     if found.numel() == prints.shape[1]:
-        return tuple((u,) for u in range(prints.shape[1]))
+        return tuple(zip(range(prints.shape[1]), strict=True))
     if prints.shape[0] > 1:
         _, index = torch.unique(prints, dim=1, return_inverse=True)
     members: dict[int, list[int]] = {}
     for unit, label in enumerate(index.tolist()):
         members.setdefault(label, []).append(unit)
     return tuple(sorted(map(tuple, members.values())))
+
+
+def shared(classes: Classes, width: int) -> Classes:
+    """Of a partition of ``width`` units, the classes of two and more.
+
+    >>> shared(((0, 2), (1,)), 3)
+    ((0, 2),)
+    """
+    if len(classes) == width:
+        return ()
+    return tuple(c for c in classes if len(c) > 1)
 
 
 def mirrored(prints: Tensor) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

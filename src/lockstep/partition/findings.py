@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..types import Classes, Finding, Frozen, Group, Layer
+from .classes import shared
 
 
 def shortened(units: Sequence[int], limit: int = 12) -> str:
@@ -100,7 +101,7 @@ def forward_twins(layer: Layer) -> Classes:
     start = next(
         (c for step, direction, c in layer.history if step == 0 and direction == "forward"), ()
     )
-    twins = [c for c in start if len(c) > 1]
+    twins = shared(start, layer.width)
     final = {u: c for c in layer.classes for u in c} if twins else {}
     return tuple(c for c in twins if any(final[u] != final[c[0]] for u in c))
 

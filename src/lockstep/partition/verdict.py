@@ -9,7 +9,7 @@ from ..symbolic.places import Place
 from ..symbolic.subject import Subject
 from ..symbolic.training import Trace
 from ..types import Classes, Frozen, Group, Layer
-from .classes import layer_of, mirrored
+from .classes import layer_of, mirrored, shared
 from .frozen import frozen_entries, unread, unread_units
 from .modules import Names, equal_for_ever
 
@@ -67,11 +67,10 @@ def _alone(place: Place | None, trace: Trace) -> set[int]:
 
 
 def _groups(layer: Layer, fine: Layer, trace: Trace) -> list[Group]:
-    twins = {c for c in fine.classes if len(c) > 1}
+    twins = set(shared(fine.classes, fine.width))
     out = [Group("twin", layer.name, c) for c in sorted(twins)]
-    out += [
-        Group("balanced", layer.name, c) for c in layer.classes if len(c) > 1 and c not in twins
-    ]
+    wider = shared(layer.classes, layer.width)
+    out += [Group("balanced", layer.name, c) for c in wider if c not in twins]
     for one, other in mirrored(trace.forward[-1][layer.name]):
         units = tuple(sorted(one + other))
         out.append(Group("mirror", layer.name, units, tuple(1 if u in one else -1 for u in units)))
@@ -80,5 +79,5 @@ def _groups(layer: Layer, fine: Layer, trace: Trace) -> list[Group]:
 
 def locked_classes(layers: Mapping[str, Layer]) -> dict[str, Classes]:
     """Layer → its classes of two and more."""
-    found = {n: tuple(c for c in layer.classes if len(c) > 1) for n, layer in layers.items()}
+    found = {n: shared(layer.classes, layer.width) for n, layer in layers.items()}
     return {n: c for n, c in found.items() if c}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UndecidedError
-from ..field.arithmetic import PRIMES, Field, draw_primes, stable_key
+from ..field.arithmetic import FIRST, Field, draw_primes, stable_key
 from ..field.aside import Aside, Task
 from .colours import Pattern, Step, initial
 from .gradients import Gradient, Rest, indices, whole
@@ -84,7 +84,7 @@ class Training:
         digest: Callable[[], str] = lambda: "",
     ) -> None:
         self._subject, self._example, self._places, self._plan = subject, example, places, plan
-        self._fields = [Field(PRIMES[0], stable_key("lane", seed, 0) & 0x7FFFFFFF, 0, aside)]
+        self._fields = [Field(FIRST, stable_key("lane", seed, 0) & 0x7FFFFFFF, 0, aside)]
         self._more = lanes - 1, seed, digest
         self._quiet_noise, self._progress, self._aside = quiet_noise, progress, aside
         self._moving = frozenset(plan.keys)
