@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from .errors import UsageError
-from .field.aside import beside
 from .partition import findings as find
 from .partition.modules import (
     Names,
@@ -64,9 +63,7 @@ def audit(
     ((0, 1),)
     """
     start = time.perf_counter()
-    with quarters(), beside() as aside:
-        subject: Subject = subject_of(model)
-        sealed = sealing(subject, aside)
+    with quarters(), sealing(subject := subject_of(model)) as sealed:
         inputs, targets = subject.prepare(_checked(inputs)), subject.prepare(targets)
         example = Example(inputs, targets, subject.criterion(loss), data)
         plan: Plan = plan_of(subject.parameters, optimizer, update)
@@ -82,12 +79,11 @@ def audit(
                 example,
                 where,
                 plan,
-                aside,
                 seed=seed,
                 lanes=LANES,
                 quiet_noise=quiet,
                 progress=progress,
-                digest=sealed.result,
+                digest=sealed,
             )
             return training.run([[names[path] for path in group] for group in equal])
 
@@ -108,7 +104,7 @@ def audit(
         findings=tuple(findings),
         assumptions=_assumptions(subject, example, plan, trace),
         evidence=_evidence(result, trace, time.perf_counter() - start),
-        digest=sealed.result(),
+        digest=sealed(),
         model=type(subject.model).__name__,
         inputs=tuple(
             (n, str(t.dtype).removeprefix("torch."), tuple(t.shape))

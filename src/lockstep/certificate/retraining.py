@@ -124,16 +124,15 @@ class Retraining:
         return new
 
     def _run(self, lane: int, step: int, point: Point, **settings: Any) -> Any:
-        from lockstep.field.aside import Task
         from lockstep.symbolic.memory import WARM_UP
-        from lockstep.symbolic.passes import run_pass
+        from lockstep.symbolic.passes import drawn, run_pass
 
         moving = frozenset(self.plan.keys)
         return run_pass(
             self.subject,
             self.example,
             self.where,
-            {name: Task.of(r) for name, r in point.items()},
+            drawn(point),
             self.fields[lane],
             step=step,
             moving=moving,

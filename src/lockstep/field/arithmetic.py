@@ -13,12 +13,13 @@ order 31, so 1.0 and 2^-31 would be one residue. Modulo each prime here 2 has or
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
-from .aside import ALONE, Aside, summed
+from .thin import by_columns, by_rows
 
 PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139)
 """The largest primes below 2^20 modulo which 2 is a primitive root."""
@@ -31,7 +32,7 @@ SHORTCUT = 50, 3
 
 STORE = torch.float32
 CHUNK = 1 << 15
-"""Elements worked on at a time: two float64 buffers of this length stay in the cache."""
+"""Elements that a thread works on at a time: two float64 buffers of this length stay in its cache."""
 
 _MANTISSA = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
 """Significant bits; ``frexp`` puts the first one right behind the point."""
@@ -114,13 +115,11 @@ def stable_key(*parts: object) -> int:
 class Field:
     """Integers modulo the prime ``p``. Every method takes and gives tensors of signed representatives.
 
-    ``seed`` chooses the random functions, ``lane`` numbers the independent runs of one audit; large operands are
-    shared out over the threads of ``aside``.
+    ``seed`` chooses the random functions, ``lane`` numbers the independent runs of one audit.
     """
 
-    def __init__(self, p: int, seed: int = 0, lane: int = 0, aside: Aside = ALONE) -> None:
+    def __init__(self, p: int, seed: int = 0, lane: int = 0) -> None:
         self.p, self.half, self.seed, self.lane = p, (p - 1) // 2, seed, lane
-        self.aside = aside
         self._reciprocal = 1.0 / p
 
     def __repr__(self) -> str:
@@ -134,10 +133,10 @@ class Field:
         ``x / p`` never lies within 2^-21 of a half-integer (p is odd), and its rounding error is below
         2^-22 for ``|x| <= 2^50``, so rounding picks the right multiple.
         """
-        if x.numel() <= CHUNK or not x.is_contiguous():
+        if x.numel() <= chunk() or not x.is_contiguous():
             return x.sub_((x * self._reciprocal).round_(), alpha=self.p).to(STORE)
         out = torch.empty(x.shape, dtype=STORE, device=x.device)
-        for part, target in zip(x.view(-1).split(CHUNK), out.view(-1).split(CHUNK), strict=True):
+        for part, target in pieces(x.view(-1), out.view(-1)):
             target.copy_(part.sub_((part * self._reciprocal).round_(), alpha=self.p))
         return out
 
@@ -195,12 +194,9 @@ class Field:
         """``a @ b`` for 2-D or batched 3-D operands; inner sums longer than ``TERMS`` are split."""
         inner = a.shape[-1]
         if inner <= TERMS and _thin(a, b) and b.stride(0) < b.stride(1):
-            rows, wide = b.t(), a.double().t().contiguous()
-            parts = self.aside.shares(lambda part: self.reduce(_by_rows(part, wide)), rows)
-            return torch.cat(parts).t().contiguous()
+            return self.reduce(by_rows(b.t(), a.double().t().contiguous())).t().contiguous()
         if inner <= TERMS and _thin(a, b):
-            sums = self.aside.shares(_by_slices, b, a.double().t())
-            return self.reduce(summed(sums))
+            return self.reduce(by_columns(b, a.double().t().contiguous()))
         if inner <= TERMS:
             return self.reduce(torch.matmul(a.double(), b.double()))
         parts = [
@@ -217,11 +213,9 @@ class Field:
 
     def draw(self, colours: Tensor, key: int) -> Tensor:
         """A residue for each 64-bit colour, odd in the colour, and 0 only where the colour is 0."""
-        if colours.numel() > CHUNK:
-            flat = colours.reshape(-1)
-            return torch.cat([self.draw(part, key) for part in flat.split(CHUNK)]).view(
-                colours.shape
-            )
+        if colours.numel() > chunk():
+            parts = [self.draw(part, key) for (part,) in pieces(colours.reshape(-1))]
+            return torch.cat(parts).view(colours.shape)
         uniform = (
             _shift(mix(colours.abs(), key ^ self.p ^ self.seed << 21), 11)
             .double()
@@ -233,13 +227,9 @@ class Field:
 
     def function(self, x: Tensor, key: int, *, parity: int = 0, zero: bool = False) -> Tensor:
         """An uninterpreted function: odd (``parity=1``), even (``-1``) or neither; ``zero``: f(0) = 0."""
-        if x.numel() > CHUNK:
-
-            def piece(part: Tensor) -> Tensor:
-                one = partial(self.function, key=key, parity=parity, zero=zero)
-                return torch.cat([one(chunk) for chunk in part.split(CHUNK)])
-
-            return torch.cat(self.aside.shares(piece, x.reshape(-1))).view(x.shape)
+        if x.numel() > chunk():
+            one = partial(self.function, key=key, parity=parity, zero=zero)
+            return torch.cat([one(part) for (part,) in pieces(x.reshape(-1))]).view(x.shape)
         argument = x.long()
         y = self.draw(mix(argument.abs() if parity else argument, key ^ self.seed), 1)
         if parity == 1:
@@ -261,10 +251,10 @@ class Field:
             return self.integer(x.long())
         flat = x.detach().reshape(-1)
         out = torch.empty(flat.shape, dtype=STORE, device=flat.device)
-        length = min(CHUNK, flat.numel())
+        length = min(chunk(), flat.numel())
         size = torch.empty(length, dtype=flat.dtype)
         wide, whole = torch.empty(2, length, dtype=torch.float64)
-        for part, target in zip(flat.split(CHUNK), out.split(CHUNK), strict=True):
+        for part, target in pieces(flat, out):
             if n := part.numel():
                 self._embed_chunk(part, target, size[:n], wide[:n], whole[:n])
         return out.view(x.shape)
@@ -320,31 +310,19 @@ class Field:
         return r - self.p if r > self.half else r
 
 
+def chunk() -> int:
+    """Elements worked on at a time, by all of PyTorch's threads."""
+    return CHUNK * torch.get_num_threads()
+
+
+def pieces(*flat: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """One-dimensional tensors of one length, a :func:`chunk` at a time."""
+    return zip(*(x.split(chunk()) for x in flat), strict=True)
+
+
 def _thin(a: Tensor, b: Tensor) -> bool:
     """Whether ``b`` is a large matrix and ``a`` a few rows: then ``b`` is widened a slice at a time, in the cache."""
-    return b.dim() == 2 and b.numel() > 4 * CHUNK and a.shape[0] <= 256
-
-
-def _by_slices(b: Tensor, columns: Tensor) -> Tensor:
-    """``columns.t() @ b`` in float64, for a matrix whose rows lie together in memory."""
-    step = max(1, 2 * CHUNK // b.shape[1])
-    slices = torch.empty((step, b.shape[1]), dtype=torch.float64)
-    out = torch.zeros((columns.shape[1], b.shape[1]), dtype=torch.float64)
-    for r in range(0, b.shape[0], step):
-        part = b[r : r + step]
-        out.addmm_(columns[r : r + step].t(), slices[: part.shape[0]].copy_(part))
-    return out
-
-
-def _by_rows(rows: Tensor, wide: Tensor) -> Tensor:
-    """``rows @ wide`` in float64: the transpose of a product with a matrix whose columns lie together."""
-    step = max(1, 2 * CHUNK // rows.shape[1])
-    slices = torch.empty((step, rows.shape[1]), dtype=torch.float64)
-    out = torch.empty((rows.shape[0], wide.shape[1]), dtype=torch.float64)
-    for r in range(0, rows.shape[0], step):
-        part = rows[r : r + step]
-        torch.mm(slices[: part.shape[0]].copy_(part), wide, out=out[r : r + step])
-    return out
+    return b.dim() == 2 and b.numel() > 4 * chunk() and a.shape[0] <= 256
 
 
 @lru_cache(maxsize=16)

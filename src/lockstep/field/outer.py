@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .arithmetic import CHUNK, Field
+from .arithmetic import Field
 from .residue import Promised, Residue, promised
+from .thin import bands
 
 SMALLEST = 1 << 16
 """Products with fewer entries are computed at once."""
@@ -38,13 +39,11 @@ class Outer(Promised):
         below ``1 / p``: few enough candidates to be looked at exactly.
         """
         a, b = self.a.double().mul_(1.0 / self.field.p), self.b.double()
-        step, near, found = max(1, CHUNK // b.shape[1]), 1.0 / self.field.p, []
+        near, found = 1.0 / self.field.p, []
         up = a.shape[1] * self.field.p // 4 + 1 + near / 2
         a, b = torch.cat([a, a.new_ones(len(a), 1)], 1), torch.cat([b, b.new_full(b[:1].shape, up)])
-        fractions = a.new_empty(min(step, len(a)), b.shape[1])
-        for row in range(0, len(a), step):
-            band = a[row : row + step]
-            gap = torch.mm(band, b, out=fractions[: len(band)]).frac_()
+        for row, band in bands(a, b):
+            gap = band.frac_()
             if float(gap.amin()) < near:
                 found.append((gap < near).nonzero() + torch.tensor([row, 0]))
         if not found:

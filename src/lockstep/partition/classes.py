@@ -16,11 +16,9 @@ def classes_of(prints: Tensor) -> Classes:
     >>> classes_of(torch.tensor([[7, 5, 7]]))
     ((0, 2), (1,))
     """
-    found, index = torch.unique(prints[0], return_inverse=True)
-    if found.numel() == prints.shape[1]:
+    if torch.unique(prints[0]).numel() == prints.shape[1]:
         return tuple(zip(range(prints.shape[1]), strict=True))
-    if prints.shape[0] > 1:
-        _, index = torch.unique(prints, dim=1, return_inverse=True)
+    _, index = torch.unique(prints, dim=1, return_inverse=True)
     members: dict[int, list[int]] = {}
     for unit, label in enumerate(index.tolist()):
         members.setdefault(label, []).append(unit)

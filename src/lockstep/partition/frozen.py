@@ -38,5 +38,6 @@ def unread_units(entries: Tensor | None, axis: int) -> set[int]:
     """Slices along ``axis`` none of whose entries was read (None: all were)."""
     if entries is None or entries.dim() == 0:
         return set()
-    read = entries.movedim(axis, 0).reshape(entries.shape[axis], -1).any(1)
+    others = [d for d in range(entries.dim()) if d != axis % entries.dim()]
+    read = entries.any(others) if others else entries
     return set((~read).nonzero().view(-1).tolist())

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import ctypes
-from functools import partial
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
 
+import torch
 from blake3 import blake3
 from torch import Tensor
 
-from ..field.aside import ALONE, Aside, Task, results
 from .subject import Subject
 
 
 def digest(subject: Subject) -> str:
-    """What :func:`sealing` gives."""
-    return sealing(subject, ALONE).result()
-
-
-def sealing(subject: Subject, aside: Aside) -> Task[str]:
     """BLAKE3 over the BLAKE3 of each parameter and buffer: name, dtype, shape, whether it trains, bytes.
 
-    One digest a tensor, so that threads can share the work; Python lets go of its lock while hashing. Why not
-    SHA-256: it took a sixth of an audit's time, four times as much (O'Connor, Aumasson, Neves, Wilcox-O'Hearn 2020).
+    Why not SHA-256: it took a sixth of an audit's time, four times as much (O'Connor, Aumasson, Neves,
+    Wilcox-O'Hearn 2020).
     """
     named = sorted({**subject.parameters, **subject.buffers}.items())
-    parts = [aside.submit(partial(_of_tensor, item)) for item in named]
-    return Task(lambda: blake3("".join(results(parts)).encode()).hexdigest())
+    return blake3("".join(map(_of_tensor, named)).encode()).hexdigest()
+
+
+@contextmanager
+def sealing(subject: Subject) -> Iterator[Callable[[], str]]:
+    """The digest when it is asked for; another thread takes it meanwhile, if PyTorch may use more than one."""
+    if torch.get_num_threads() == 1:
+        yield cache(partial(digest, subject))
+        return
+    with ThreadPoolExecutor(1) as other:
+        yield other.submit(digest, subject).result
 
 
 def _of_tensor(item: tuple[str, Tensor]) -> str:

@@ -85,7 +85,8 @@ def indices(rest: Rest, count: int, among: Tensor | None = None) -> Tensor:
     if rest is None:
         return torch.arange(count) if among is None else among.reshape(-1).nonzero().view(-1)
     if rest.dtype is torch.bool:
-        return (rest if among is None else rest & among.reshape(-1)).nonzero().view(-1)
+        both = rest if among is None else rest & among.reshape(-1)
+        return both.nonzero().view(-1) if both.any() else torch.zeros(0, dtype=torch.long)
     return rest if among is None else rest[among.reshape(-1)[rest]]
 
 

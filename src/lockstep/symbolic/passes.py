@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import random
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from torch import Tensor
 
 from ..errors import LockstepError, UndecidedError, UsageError
 from ..field.arithmetic import STORE, Field, stable_key
-from ..field.aside import Task
 from ..field.dispatch import engine, paused, read_mask
 from ..field.residue import Promised, Residue, known, promised, symbolic
 from .gradients import Gradient
@@ -28,6 +29,8 @@ from .subject import Subject
 
 Loss = Callable[..., Any]
 COUNTS = "forward() counts in {}: what it does only after many calls is not seen"
+Point = Mapping[str, Callable[[], Tensor]]
+"""Parameter → what gives its residues; it is called once somebody reads them, and again."""
 CACHES = ("past_key_values", "cache_params", "mems", "past_buckets_states")
 """Outputs that only speed up generation: no loss is taken of them."""
 
@@ -46,7 +49,7 @@ def run_pass(
     subject: Subject,
     example: Example,
     places: list[Place],
-    residues: Mapping[str, Task[Tensor]],
+    point: Point,
     f: Field,
     *,
     step: int,
@@ -59,7 +62,7 @@ def run_pass(
     doubted: Callable[[Pass], frozenset[str]] | None = None,
     calls: int = 0,
 ) -> Pass:
-    """Forward and backward at the point ``residues``; see :class:`Pass` for what comes back.
+    """Forward and backward at a ``point``; see :class:`Pass` for what comes back.
 
     Of the parameters that ``doubted(pass)`` names, ``Pass.again`` then holds the gradients under other cotangents,
     where that is possible without another forward: zeros by chance are cleared up so.
@@ -73,9 +76,9 @@ def run_pass(
         stable_key("data", f.p, f.seed, step, sample) & 0x7FFFFFFF
     )
     leaves: dict[str, Residue] = {}
-    for name, task in residues.items():
+    for name, residues in point.items():
         original = subject.parameters[name]
-        cell = Promised(task.result, parameter=name)
+        cell = Promised(residues, parameter=name)
         leaves[name] = promised(original.shape, cell, original.dtype)
         leaves[name].requires_grad_(original.requires_grad)
         for hook in (original._backward_hooks or {}).values() if original.requires_grad else ():
@@ -87,6 +90,7 @@ def run_pass(
     targets = symbols(example.targets, f, generator, example.data)
     record = Pass()
     with (
+        _uncollected(),
         _explained(subject, example),
         engine(f, quiet_noise=quiet_noise, shaken=shaken) as guest,
     ):
@@ -121,9 +125,18 @@ def run_pass(
             if names and backward.repeatable:
                 second = zip(leaves, backward.of(names), strict=True)
                 record.again = {name: Gradient(g, f) for name, g in second if name in names}
-    record.units = recorder.finish({name: task.result() for name, task in residues.items()})
+    record.units = recorder.finish({name: residues() for name, residues in point.items()})
     record.products, record.unseen = recorder.products or [], frozenset(recorder.unseen)
     return record
+
+
+def drawn(residues: Mapping[str, Tensor]) -> Point:
+    """The point of residues that are there already."""
+    return {name: partial(_same, r) for name, r in residues.items()}
+
+
+def _same(residues: Tensor) -> Tensor:
+    return residues
 
 
 def _constant(buffer: Tensor) -> Tensor:
@@ -149,6 +162,18 @@ def _read(leaf: Residue) -> Tensor | None:
     if leaf.cell.all_read:
         return None
     return torch.as_strided(read_mask(leaf.cell), leaf.shape, leaf.stride(), leaf.storage_offset())
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: ten thousand short-lived containers would set off a dozen, all in vain."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 @contextmanager

@@ -179,10 +179,9 @@ class Recorder:
         if not isinstance(a, Residue):
             return
         key = f"{parameter} in"
-        incoming = fingerprint(
-            self._field, self._engine.residues(a), -1, (key, self._counts.get(key, 0))
-        )
-        self._counts[key] = self._counts.get(key, 0) + 1
+        call = self._counts.get(key, 0)
+        incoming = fingerprint(self._field, self._engine.residues(a), -1, ("in", call))
+        self._counts[key] = call + 1
         old = self._inputs.get(parameter)
         same = old is not None and old.shape == incoming.shape
         self._inputs[parameter] = (
@@ -197,11 +196,10 @@ class Recorder:
             return  # x @ W with W (in, out): its columns, not its rows, are units
         start, total = b.storage_offset() // row, b.cell.flat.numel() // row
         rows = self._rows.setdefault(parameter, torch.zeros(ROWS, total))
-        count = f"{parameter} out"
-        prints = fingerprint(
-            self._field, self._engine.residues(result), -1, (count, self._counts.get(count, 0))
-        )
-        self._counts[count] = self._counts.get(count, 0) + 1
+        key = f"{parameter} out"
+        call = self._counts.get(key, 0)
+        prints = fingerprint(self._field, self._engine.residues(result), -1, ("out", call))
+        self._counts[key] = call + 1
         rows[:, start : start + b.shape[1]] = self._field.add(
             rows[:, start : start + b.shape[1]], prints
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 
 import torch
@@ -53,8 +54,9 @@ class Pass:
     unseen: frozenset[str] = frozenset()
 
 
+@lru_cache(maxsize=8)
 def random_rows(f: Field, count: int, key: object) -> Tensor:
-    """(ROWS, count) fixed random residues."""
+    """(ROWS, count) fixed random residues; most layers ask for the same ones."""
     base = torch.arange(ROWS * count, dtype=torch.int64).view(ROWS, count) + 1
     return f.draw((mix(base, stable_key("fingerprint", key)) >> 1).abs().clamp_(min=1), 3)
 

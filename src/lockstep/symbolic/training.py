@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
 from ..errors import UndecidedError
 from ..field.arithmetic import FIRST, Field, draw_primes, stable_key
-from ..field.aside import Aside, Task
 from .colours import Pattern, Step, initial
 from .gradients import Gradient, Rest, indices, whole
 from .memory import WARM_UP
 from .optimizer import Plan
-from .passes import Example, run_pass
+from .passes import Example, Point, drawn, run_pass
 from .places import Place
 from .reached import unreached, without
 from .records import Pass, slices_print
@@ -75,7 +74,6 @@ class Training:
         example: Example,
         places: list[Place],
         plan: Plan,
-        aside: Aside,
         *,
         seed: int = 0,
         lanes: int = 3,
@@ -84,14 +82,14 @@ class Training:
         digest: Callable[[], str] = lambda: "",
     ) -> None:
         self._subject, self._example, self._places, self._plan = subject, example, places, plan
-        self._fields = [Field(FIRST, stable_key("lane", seed, 0) & 0x7FFFFFFF, 0, aside)]
+        self._fields = [Field(FIRST, stable_key("lane", seed, 0) & 0x7FFFFFFF, 0)]
         self._more = lanes - 1, seed, digest
-        self._quiet_noise, self._progress, self._aside = quiet_noise, progress, aside
+        self._quiet_noise, self._progress = quiet_noise, progress
         self._moving = frozenset(plan.keys)
         self._held: dict[tuple[str, int], Tensor] = {}
         self.colours: dict[str, Tensor] = {}
         """Of every entry at the fixed pattern; empty where one pass showed nothing equal or zero."""
-        self._first_point: dict[str, Task[Tensor]] | None = None
+        self._first_point: Point | None = None
         self._keeps = False
 
     # -- the course of it -----------------------------------------------------------------------------
@@ -143,8 +141,7 @@ class Training:
         count, seed, digest = self._more
         primes = draw_primes(stable_key("primes", seed, digest()), count)
         self._fields += [
-            Field(p, stable_key("lane", seed, n) & 0x7FFFFFFF, n, self._aside)
-            for n, p in enumerate(primes, 1)
+            Field(p, stable_key("lane", seed, n) & 0x7FFFFFFF, n) for n, p in enumerate(primes, 1)
         ]
 
     def _step(
@@ -197,15 +194,13 @@ class Training:
         """Calls that lead up to a pass at ``step``, where the model keeps a state."""
         return min(step, WARM_UP) if self._keeps else 0
 
-    def _start(self, f: Field) -> dict[str, Task[Tensor]]:
+    def _start(self, f: Field) -> Point:
         """Lane 0 as initialised; kept until the first step is taken, since it may be looked at twice."""
         if self._first_point is None:
             self._first_point = self._point(f, 0, None)
         return self._first_point
 
-    def _point(
-        self, f: Field, lane: int, colours: Mapping[str, Tensor] | None
-    ) -> dict[str, Task[Tensor]]:
+    def _point(self, f: Field, lane: int, colours: Mapping[str, Tensor] | None) -> Point:
         """theta of one lane: embedded as initialised, then drawn from the colours (or advanced additively)."""
 
         def value(name: str) -> Tensor:
@@ -215,7 +210,7 @@ class Training:
                 return f.draw(colours[name], stable_key("theta", f.seed))
             return f.embed(self._subject.parameters[name])
 
-        return {name: self._aside.submit(partial(value, name)) for name in self._subject.parameters}
+        return {name: cache(partial(value, name)) for name in self._subject.parameters}
 
     def _advance(self, colours: Mapping[str, Tensor]) -> None:
         """Additive: theta := s * theta + H(g), with ``H(g)`` drawn from the history of gradients."""
@@ -243,10 +238,9 @@ class Training:
             trace.seen[name] = None if seen is None or before is None else before | seen
 
     def _note_rest(self, trace: Trace, gradients: Mapping[str, Gradient]) -> None:
-        def rest(name: str) -> Rest:
-            return gradients[name].still(trace.still.get(name), trace.shapes[name].numel())
-
-        trace.still.update(zip(gradients, self._aside.map(rest, gradients), strict=True))
+        for name, gradient in gradients.items():
+            before = trace.still.get(name)
+            trace.still[name] = gradient.still(before, trace.shapes[name].numel())
 
     def _doubted(self, trace: Trace, one: Pass) -> frozenset[str]:
         self._note(trace, one)
@@ -310,17 +304,14 @@ class Training:
             still = left[torch.isin(left, trace.frozen(name))]
             trace.seen[name] = without(trace.seen[name], still, trace.shapes[name])
 
-    def _shaken(
-        self, trace: Trace, point: Mapping[str, Task[Tensor]], look: int, choices: list[Tensor]
-    ) -> Pass:
+    def _shaken(self, trace: Trace, point: Point, look: int, choices: list[Tensor]) -> Pass:
         """One more pass at the fixed pattern, and a shaken one at a generic point; see :mod:`reached`."""
         f = self._fields[0]
         generator = torch.Generator().manual_seed(stable_key("shaken", f.seed, look) & 0x7FFFFFFF)
-        drawn = {n: f.symbols(p.shape, generator) for n, p in self._subject.parameters.items()}
-        generic = {n: Task.of(r) for n, r in drawn.items()}
+        shaken = {n: f.symbols(p.shape, generator) for n, p in self._subject.parameters.items()}
         choices.clear()
 
-        def at(point: Mapping[str, Task[Tensor]], shaken: bool) -> Pass:
+        def at(point: Point, shaken: bool) -> Pass:
             return run_pass(
                 self._subject,
                 self._example,
@@ -337,7 +328,7 @@ class Training:
             )
 
         self._note(trace, at(point, False))
-        return at(generic, True)
+        return at(drawn(shaken), True)
 
 
 def has_ties(units: Mapping[str, Tensor]) -> bool:

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..field.arithmetic import PRIMES, Field, stable_key
-from ..field.aside import Task
 from ..symbolic.colours import Step
-from ..symbolic.passes import run_pass
+from ..symbolic.passes import drawn, run_pass
 from ..symbolic.subject import Subject
 from ..types import Group
 from .classes import Layout, Space
@@ -119,7 +118,7 @@ def gradients(course: Course, values: Mapping[str, Tensor]) -> Colours:
             subject,
             course.example,
             list(subject.places),
-            {name: Task.of(f.embed(value.detach())) for name, value in start.items()},
+            drawn({name: f.embed(value.detach()) for name, value in start.items()}),
             f,
             step=0,
             moving=frozenset(course.plan.keys),

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from ..field.arithmetic import mix, stable_key
-from ..field.aside import ALONE
 from ..symbolic.optimizer import Plan
 from ..symbolic.passes import Example
 from ..symbolic.places import Place
@@ -60,7 +59,6 @@ class Course:
             self.example,
             places,
             self.plan,
-            ALONE,
             seed=self.seed,
             lanes=LANES,
         )

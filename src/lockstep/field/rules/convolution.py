@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..arithmetic import TERMS, Field
-from ..aside import summed
 from ..registry import rule
 
 _conv = torch.ops.aten.convolution.default
@@ -35,11 +34,7 @@ def convolution(
     per_channel = prod(w.shape[2:])
     channels = w.shape[0] // groups if transposed else w.shape[1]
     if channels * per_channel <= TERMS:
-        wide = w.double()
-        parts = f.aside.shares(
-            lambda part: f.reduce(_conv(part.double(), wide, None, *geometry)), x
-        )
-        out = torch.cat(parts)
+        out = f.reduce(_conv(x.double(), w.double(), None, *geometry))
     else:
         out = _split_channels(f, x, w, geometry, max(1, TERMS // per_channel))
     return out if bias is None else f.add(out, bias.view(-1, *[1] * (x.dim() - 2)))
@@ -138,14 +133,7 @@ def _weight_gradient_by_rows(
 def _backward(
     f: Field, grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...], which: int
 ) -> Tensor:
-    """The input's gradient (``which`` 0) sample by sample, or the weight's (1), summed over the samples."""
-    mask, wide = [which == 0, which == 1, False], w.double()
-
-    def of(grad: Tensor, x: Tensor) -> Tensor:
-        out = _conv_backward(grad.double(), x.double(), wide, None, *geometry, mask)[which]
-        return f.reduce(out.contiguous()) if which == 0 else out
-
-    parts = f.aside.shares(of, grad, x)
-    if which == 0:
-        return torch.cat(parts)
-    return f.reduce(summed(parts).contiguous())
+    """The input's gradient (``which`` 0), or the weight's (1)."""
+    mask = [which == 0, which == 1, False]
+    out = _conv_backward(grad.double(), x.double(), w.double(), None, *geometry, mask)[which]
+    return f.reduce(out.contiguous())
