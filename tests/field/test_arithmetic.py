@@ -11,7 +11,9 @@ from torch import Tensor
 
 from lockstep.field.arithmetic import (
     CHUNK,
+    FIRST,
     PRIMES,
+    SHORTCUT,
     TERMS,
     Field,
     has_primitive_root_two,
@@ -39,7 +41,7 @@ def assert_embedded(x: Tensor, f: Field) -> None:
     assert f.embed(x).reshape(-1).tolist() == expected
 
 
-@pytest.mark.parametrize("p", PRIMES)
+@pytest.mark.parametrize("p", (FIRST, *PRIMES))
 def test_primes(p: int) -> None:
     assert is_prime(p)
     assert has_primitive_root_two(p)
@@ -49,6 +51,21 @@ def test_primes(p: int) -> None:
         x = 2 * x % p
         powers.add(x)
     assert len(powers) == p - 1
+
+
+def test_the_shortcut_is_one() -> None:
+    power, factor = SHORTCUT
+    assert factor * 2**power % FIRST == 1
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_embedding_at_the_ends_of_the_shortcut(dtype: torch.dtype) -> None:
+    """Entries just below and above a third, just below and above 2^-50 times their last bit, and both together."""
+    least = 2.0**-27
+    ends = [1 / 3, 0.3125, 0.34375, least, least / 2, least * (1 - 2**-7), 2**-50, 2.0**-51]
+    for v in ends:
+        assert_embedded(torch.tensor([v, -v, 0.25], dtype=torch.float64).to(dtype), Field(FIRST))
+    assert_embedded(torch.tensor([*ends, 0.0], dtype=torch.float64).to(dtype), Field(FIRST))
 
 
 def test_what_is_no_such_prime() -> None:
@@ -82,7 +99,7 @@ def test_embedding_of_extremes(dtype: torch.dtype) -> None:
         ),
         *(least[dtype], -least[dtype], 3 * least[dtype], info.tiny - least[dtype]),
     ]
-    for f in (Field(p) for p in PRIMES):
+    for f in (Field(p) for p in (FIRST, *PRIMES)):
         assert_embedded(torch.tensor(values, dtype=dtype), f)  # far apart: entry by entry
         for v in values:
             assert_embedded(
@@ -91,12 +108,13 @@ def test_embedding_of_extremes(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 300.0])
+@pytest.mark.parametrize("scale", [1e-9, 1e-4, 0.02, 0.1, 1.0, 300.0])
 def test_embedding_of_weights(dtype: torch.dtype, scale: float) -> None:
     x = (
         torch.randn(31, 17, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * scale
     ).to(dtype)
     x[0, :3] = 0
+    assert_embedded(x, Field(FIRST))
     assert_embedded(x, Field(PRIMES[1]))
     assert_embedded(x.t(), Field(PRIMES[2]))
 

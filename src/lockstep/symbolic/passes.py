@@ -282,13 +282,13 @@ class _Backward:
             return [None] * len(self._leaves)
         with paused():
             cotangents = [symbolic(self._cotangent(h), h.dtype) for h in self._live]
+        ends = [_End.apply(*pair) for pair in zip(self._live, cotangents, strict=True)]
         if self._reentrant:
-            torch.autograd.backward(self._live, cotangents)
+            torch.autograd.backward(ends)
             return [leaf.grad if n in wanted else None for n, leaf in self._leaves.items()]
         found = torch.autograd.grad(
-            self._live,
+            ends,
             [self._leaves[n] for n in wanted],
-            cotangents,
             allow_unused=True,
             retain_graph=keep and self.repeatable,
         )
@@ -299,6 +299,22 @@ class _Backward:
         if self._has_loss:
             return torch.ones(head.shape, dtype=STORE)
         return self._field.symbols(head.shape, self._generator)
+
+
+class _End(torch.autograd.Function):
+    """A number whose gradient with respect to ``head`` is ``cotangent``.
+
+    Given to autograd beside the heads, cotangents make it import PyTorch's symbolic shapes: a second of SymPy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, head: Tensor, cotangent: Tensor) -> Tensor:
+        ctx.cotangent = cotangent
+        return torch.zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
+        return ctx.cotangent, None
 
 
 def _reentrant(heads: list[Residue]) -> bool:
