@@ -101,3 +101,54 @@ def test_refusals_and_wrong_use() -> None:
         recycle(model, x, dormant=-1)
     with pytest.raises(UsageError, match="no layer 7; the layers are 0, 2"):
         recycle(model, x, layers=["7"])
+
+
+class Gated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.up, self.down = nn.Linear(8, 10), nn.Linear(8, 10), nn.Linear(10, 8)
+
+    def forward(self, x):
+        return self.down(nn.functional.silu(self.gate(x)) * self.up(x))
+
+
+def upcycled() -> tuple[nn.Module, torch.Tensor]:
+    model = zoo.Routed(4, True)
+    first = Gated()
+    model.experts = nn.ModuleList([copy.deepcopy(first) for _ in range(4)])
+    return model, torch.randn(64, 8)
+
+
+def test_a_share_of_each_copied_expert_is_redrawn() -> None:
+    """Drop-Upcycling: half of the hidden units, the same in gate and value, others in each expert; the rest stays."""
+    model, x = upcycled()
+    optimizer = torch.optim.Adam(model.parameters())
+    model(x).square().sum().backward()
+    optimizer.step()
+    before = copy.deepcopy(model.state_dict())
+    whole = recycle(model, x)
+    assert whole.empty and "redraw=0.5" in whole.refused[-1].reason
+    receipt = recycle(model, x, redraw=0.5).apply(optimizer=optimizer)
+    assert receipt.before.locked and not receipt.after.locked
+    assert not receipt.function.kept and receipt.function.largest > 0
+    redrawn = []
+    for n, expert in enumerate(model.experts):
+        rows = [
+            (layer.weight != before[f"experts.{n}.{name}.weight"]).any(1)
+            for name, layer in (("gate", expert.gate), ("up", expert.up))
+        ]
+        columns = (expert.down.weight != before[f"experts.{n}.down.weight"]).any(0)
+        assert torch.equal(rows[0], rows[1]) and torch.equal(rows[0], columns)
+        assert torch.equal(expert.down.bias, before[f"experts.{n}.down.bias"])
+        moments = optimizer.state[expert.up.weight]["exp_avg"]
+        assert bool((moments[rows[1]] == 0).all()) and bool((moments[~rows[1]] != 0).any())
+        redrawn.append(rows[0].tolist())
+    assert [sum(r) for r in redrawn] == [0, 5, 5, 5] and redrawn[1] != redrawn[2]
+    receipt.undo()
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("share", [0, 1.5, -1])
+def test_a_share_that_is_none(share) -> None:
+    with pytest.raises(UsageError, match=r"redraw=.*share of hidden units"):
+        recycle(*upcycled(), redraw=share)

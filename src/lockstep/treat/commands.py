@@ -62,6 +62,10 @@ def treat(
     ] = None,
     size: Annotated[float, typer.Option(help="untie: relative size of the push.")] = 0.01,
     dormant: Annotated[float, typer.Option(help="recycle: tau, 0 for silent units only.")] = 0.0,
+    redraw: Annotated[
+        float | None,
+        typer.Option(help="recycle: share of the hidden units of copied modules to draw anew."),
+    ] = None,
     loss: Annotated[
         str | None, typer.Option(help="untie: mse, cross_entropy, ...: the fastest direction.")
     ] = None,
@@ -88,7 +92,20 @@ def treat(
             refuse_taken(output)
         model, inputs, result = problem(target, input, seed, train, trust)
         plan = planned(
-            how, model, inputs, result, layer, units, to, split, within, size, dormant, loss, seed
+            how,
+            model,
+            inputs,
+            result,
+            layer,
+            units,
+            to,
+            split,
+            within,
+            size,
+            dormant,
+            redraw,
+            loss,
+            seed,
         )
         if plan.empty or output is None:
             typer.echo(str(plan if plan.empty else plan.dry_run()))
@@ -127,6 +144,7 @@ def planned(
     within: float | None,
     size: float,
     dormant: float,
+    redraw: float | None,
     loss: str | None,
     seed: int,
 ) -> Any:
@@ -136,13 +154,13 @@ def planned(
     given = {
         "--units": units is not None, "--to": to is not None, "--split": split != "opposite",
         "--within": within is not None, "--size": size != 0.01, "--dormant": dormant != 0.0,
-        "--loss": loss is not None,
+        "--loss": loss is not None, "--redraw": redraw is not None,
     }  # fmt: skip
     mine = {
         How.merge: {"--within"},
         How.untie: {"--size", "--loss"},
         How.widen: {"--units", "--to", "--split"},
-        How.recycle: {"--dormant"},
+        How.recycle: {"--dormant", "--redraw"},
     }[how]
     strange = [name for name, is_given in given.items() if is_given and name not in mine]
     if strange:
@@ -150,7 +168,7 @@ def planned(
     if how is How.merge:
         return merge(model, inputs, layers=layers, within=within, seed=seed)
     if how is How.recycle:
-        return recycle(model, inputs, layers=layers, dormant=dormant, seed=seed)
+        return recycle(model, inputs, layers=layers, dormant=dormant, redraw=redraw, seed=seed)
     if how is How.untie:
         function, targets = None, None
         if loss is not None:

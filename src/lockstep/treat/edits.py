@@ -8,8 +8,9 @@ whole). A :class:`Write` gives entries other values in place; their moments are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 
-CLASS = "__class__"
+CLASS, MEMBERS, BIAS = "__class__", "members", "bias"
+"""Attributes that are none: what a module is, the entries of a ``ModuleList``, a constant bias where there was none."""
 Role = Literal["incoming", "outgoing", "own"]
 SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum")
 LINEAR = ("exp_avg", "momentum_buffer", "grad_avg", "prev")
@@ -48,11 +50,12 @@ def dimension(key: str, optimizer: torch.optim.Optimizer) -> tuple[int, int]:
 @dataclass(frozen=True, eq=False)
 class Map:
     """New position n of an axis is ``scale[n] * old[take[n]]``, plus ``coefficient * old[source]`` for each
-    ``(n, source, coefficient)`` of ``add``."""
+    ``(n, source, coefficient)`` of ``add``, plus ``shift[n]`` if there is one."""
 
     take: Tensor
     scale: Tensor
     add: tuple[tuple[int, int, float], ...] = ()
+    shift: tuple[float, ...] = ()
 
     def of(self, tensor: Tensor, axis: int, power: int = 1, *, sizes: bool = False) -> Tensor:
         """The mapped tensor; ``power=2`` for mean squares, which add up as their roots do; ``sizes`` have no sign."""
@@ -69,6 +72,10 @@ class Map:
             )
             weight = (coefficient.abs() if sizes else coefficient).to(new)
             new = new.index_add(0, at, old[source] * weight.reshape(-1, *[1] * (new.dim() - 1)))
+        if self.shift:
+            new = new + torch.tensor(self.shift, dtype=torch.double).to(new).reshape(
+                -1, *[1] * (new.dim() - 1)
+            )
         new = new.square() if power == 2 else new
         return new.movedim(0, axis).contiguous()
 
@@ -94,6 +101,8 @@ class Rewrite:
     gradients: Map
 
     def __str__(self) -> str:
+        if self.new == self.old:
+            return f"{self.role} {self.name}: stands for several"
         return f"{self.role} {self.name}: axis {self.axis} from {self.old} to {self.new}"
 
     old: int = 0
@@ -129,16 +138,38 @@ class Attribute:
 
     def __str__(self) -> str:
         where = f"{self.module}." if self.module else ""
-        before, after = (getattr(v, "__name__", v) for v in (self.before, self.after))
+        before, after = (
+            [round(x, 4) for x in v] if self.name == BIAS and v else getattr(v, "__name__", v)
+            for v in (self.before, self.after)
+        )
         return f"{where}{self.name}: {before} -> {after}"
 
     def set_on(self, model: nn.Module) -> None:
         """The new value, on a model that has the old one."""
         owner = model.get_submodule(self.module)
-        if self.name == CLASS:
+        if self.name == MEMBERS:
+            kept = [owner._modules[str(n)] for n in self.after]
+            owner._modules = {str(n): member for n, member in enumerate(kept)}
+        elif self.name == CLASS:
             owner.__class__ = self.after
+        elif self.name == BIAS:
+            bias = torch.tensor(self.after, dtype=torch.double).to(owner.get_parameter("weight"))
+            owner._parameters[BIAS] = nn.Parameter(bias, requires_grad=False)
         else:  # what a property of the class computes is not stored; a plain attribute is
             owner.__dict__[self.name] = self.after
+
+    def kept(self, model: nn.Module) -> Callable[[], None]:
+        """A function that puts the present value back."""
+        owner = model.get_submodule(self.module)
+        if self.name == CLASS:
+            return partial(setattr, owner, CLASS, type(owner))
+        if self.name == MEMBERS:
+            return partial(setattr, owner, "_modules", owner._modules)
+        if self.name == BIAS:
+            return partial(owner._parameters.__setitem__, BIAS, None)
+        if self.name in owner.__dict__:
+            return partial(owner.__dict__.__setitem__, self.name, owner.__dict__[self.name])
+        return partial(owner.__dict__.pop, self.name, None)
 
 
 Edit = Rewrite | Write
@@ -162,19 +193,17 @@ def carry_out(model: nn.Module, edits: tuple[Edit, ...], attributes: tuple[Attri
                 new = t.data.clone()
                 new[edit.mask.to(t.device)] = edit.values.to(t)
                 t.data = new
-    for attribute in attributes:
+    for attribute in sorted(attributes, key=lambda a: a.name == MEMBERS):  # these rename modules
         attribute.set_on(model)
 
 
 def carry_state(
-    optimizer: torch.optim.Optimizer, model: nn.Module, edits: tuple[Edit, ...]
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], edits: tuple[Edit, ...]
 ) -> None:
     """The optimizer's memory of each edited parameter, found by the parameter's identity.
 
-    Call it after the edits; raises ``UsageError`` for a memory whose meaning is not known.
+    ``parameters`` have the names that the edits use.
     """
-    refuse_unknown(optimizer, model, edits)
-    parameters = dict(model.named_parameters())
     for edit in edits:
         p = parameters.get(edit.name)
         state = optimizer.state.get(p) if p is not None else None
@@ -219,6 +248,25 @@ def refuse_unknown(
             f"{type(optimizer).__name__} keeps {', '.join(strange)}, and how that follows a treatment is not "
             "known: treat the model without the optimizer, and make a new one."
         )
+
+
+def let_go(optimizer: torch.optim.Optimizer, gone: set[int]) -> Callable[[], None]:
+    """Parameters that the model has no longer leave the optimizer; returns what brings them back."""
+    before = [list(group["params"]) for group in optimizer.param_groups]
+    states = {
+        p: optimizer.state[p] for ps in before for p in ps if id(p) in gone and p in optimizer.state
+    }
+    for group in optimizer.param_groups:
+        group["params"] = [p for p in group["params"] if id(p) not in gone]
+    for p in states:
+        del optimizer.state[p]
+
+    def back() -> None:
+        for group, params in zip(optimizer.param_groups, before, strict=True):
+            group["params"] = params
+        optimizer.state.update(states)
+
+    return back
 
 
 def state_of(optimizer: torch.optim.Optimizer, names: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from . import function
+from .edits import MEMBERS
 from .plan import Receipt, cast_like, changed_axes
 
 WEIGHTS = "model.safetensors"
@@ -86,7 +87,8 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 def script(receipt: Receipt, target: str, folder: Path) -> str:
     """A Python file with ``build()``: the original model, its sizes changed, its weights loaded."""
-    sizes = [(a.module, a.name, a.after) for a in receipt.plan.attributes]
+    ordered = sorted(receipt.plan.attributes, key=lambda a: a.name == MEMBERS)
+    sizes = [(a.module, a.name, a.after) for a in ordered]
     lines = [f"    ({m!r}, {n!r}, {_source(v)})," for m, n, v in sizes]
     return SOURCE.format(
         target=target,
@@ -217,6 +219,10 @@ def build():
         module = model.get_submodule(path)
         if name == "__class__":
             module.__class__ = value
+        elif name == "bias":  # of a router, which had none
+            module.bias = torch.nn.Parameter(torch.tensor(value), requires_grad=False)
+        elif name == "members":  # of a ModuleList: those that stay
+            module._modules = {{str(n): module._modules[str(k)] for n, k in enumerate(value)}}
         else:
             module.__dict__[name] = value
     tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())

@@ -23,15 +23,12 @@ from .components import Axis, Component, components, located, values_along
 from .edits import Map, Rewrite, Role, carry_out
 from .fitting import fitted, require_module
 from .lossy import nearly
+from .modules import without_copies
 from .plan import Plan, Refusal, auditor
 from .trajectory import follows, moved
 from .wiring import Read, Wiring, doubled, duplicate
 
 EQUAL = 1e-9
-WHOLE = (
-    "whole modules are not taken out: what combines them (a sum, a router) would have to weigh the one that stays "
-    "for all of them; untie them instead"
-)
 
 
 @dataclass(frozen=True)
@@ -101,11 +98,8 @@ def merge(
     if within is not None:
         return nearly(start, wiring, within, layers)
     plan = _joined(start, wiring, wanted)
-    modules = [
-        Refusal(" = ".join(group.where), (), WHOLE)
-        for group in report.locked
-        if not isinstance(group.where, str) and layers is None
-    ]
+    if layers is None:
+        plan = without_copies(plan, report)
     close = [
         Refusal(
             name, (), f"equal now, not locked: {why}. merge(…, within=0) merges them all the same"
@@ -113,7 +107,7 @@ def merge(
         for name, why in report.because.items()
         if (layers is None or name in layers) and _is_read(wiring, name)
     ]
-    return replace(plan, refused=(*plan.refused, *modules, *close))
+    return replace(plan, refused=(*plan.refused, *close))
 
 
 def _is_read(wiring: Wiring, layer: str) -> bool:

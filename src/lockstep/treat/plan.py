@@ -23,12 +23,12 @@ from ..symbolic.subject import subject_of
 from ..types import Audit
 from . import function
 from .edits import (
-    CLASS,
     Attribute,
     Edit,
     Rewrite,
     carry_out,
     carry_state,
+    let_go,
     refuse_unknown,
     state_of,
     tensors_of,
@@ -127,10 +127,13 @@ class Plan:
             refuse_unknown(optimizer, model, self.edits)
         before = function.outputs(model, inputs)
         saved = Saved.of(model, optimizer, self.edits, self.attributes)
+        parameters = dict(model.named_parameters())
         try:
             carry_out(model, self.edits, self.attributes)
             if optimizer is not None:
-                carry_state(optimizer, model, self.edits)
+                carry_state(optimizer, parameters, self.edits)
+                gone = {id(p) for p in parameters.values()} - {id(p) for p in model.parameters()}
+                saved.afterwards.append(let_go(optimizer, gone))
             after = function.outputs(model, inputs)
             changed = function.change(before, after, function.rounding_of(model))
             if self.keeps and not changed.kept:
@@ -168,10 +171,11 @@ class Saved:
     """What ``undo`` puts back: the very tensors, sizes, gradients and moments."""
 
     tensors: tuple[tuple[Tensor, Tensor, Tensor | None], ...]
-    attributes: tuple[tuple[nn.Module, str, bool, Any], ...]
+    attributes: tuple[Callable[[], None], ...]
     optimizer: torch.optim.Optimizer | None
     state: dict[str, Any]
     parameters: dict[str, Tensor]
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -184,11 +188,10 @@ class Saved:
         """A snapshot of everything that the edits touch."""
         names = dict.fromkeys(edit.name for edit in edits)
         everything = tensors_of(model)
-        owners = [(model.get_submodule(a.module), a.name) for a in attributes]
         parameters: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if n in names}
         return cls(
             tuple((everything[n], everything[n].data, everything[n].grad) for n in names),
-            tuple((m, n, n in m.__dict__, getattr(m, n)) for m, n in owners),
+            tuple(attribute.kept(model) for attribute in attributes),
             optimizer,
             {} if optimizer is None else state_of(optimizer, parameters),
             parameters,
@@ -200,13 +203,8 @@ class Saved:
             t.grad = None
             t.data = data
             t.grad = grad
-        for module, name, had, value in self.attributes:
-            if name == CLASS:
-                module.__class__ = value
-            elif had:
-                module.__dict__[name] = value
-            else:
-                module.__dict__.pop(name, None)
+        for put_back in (*self.attributes, *self.afterwards):
+            put_back()
         if self.optimizer is not None:
             for name, state in self.state.items():
                 self.optimizer.state[self.parameters[name]] = dict(state)

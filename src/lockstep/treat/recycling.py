@@ -2,7 +2,9 @@
 
 *Dormant* units (Sokar et al., arXiv 2302.12902: mean absolute activation at most ``tau`` times the layer's mean) get
 new incoming weights and zero outgoing ones (ReDo). *Duplicates*, locked units, give their outgoing weights to the one
-that stays, then the same. Nothing changes shape, so this also works where ``merge`` cannot.
+that stays, then the same. Nothing changes shape, so this also works where ``merge`` cannot. *Copied modules*
+(upcycled experts) keep what they know but for a share of their hidden units, which is redrawn in each copy by itself
+(Drop-Upcycling, arXiv 2502.19261): from a normal distribution of the mean and spread that the redrawn entries had.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from .plan import Plan, Refusal, auditor
 from .wiring import Read, Wiring, doubled, duplicate
 
 GAINS = ("weight", "running_var")
+WHOLE = "whole modules are recycled in part: redraw=0.5 draws half of the hidden units of each copy anew"
 
 
 @torch.inference_mode(False)
@@ -35,6 +38,7 @@ def recycle(
     layers: Sequence[str] | None = None,
     dormant: float | None = 0.0,
     duplicates: bool = True,
+    redraw: float | None = None,
     loss: Callable[..., Any] | None = None,
     targets: Any = None,
     optimizer: Any = None,
@@ -45,7 +49,9 @@ def recycle(
 
     ``dormant`` is Sokar's tau on these ``inputs`` (0: only units that are silent on all of them; None: none).
     The function is kept on these inputs for tau 0, and on all inputs for duplicates; for a larger tau the receipt
-    says how much it changes. New incoming weights are uniform in ``±1/sqrt(fan in)``, PyTorch's default.
+    says how much it changes. New incoming weights are uniform in ``±1/sqrt(fan in)``, PyTorch's default. ``redraw`` is
+    the share of their hidden units that locked modules (all but the first of a class) get redrawn; .5 is what the
+    source found best. That changes the function, by as much as the receipt says.
 
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     >>> with torch.no_grad():
@@ -59,6 +65,10 @@ def recycle(
     require_module(model)
     if dormant is not None and dormant < 0:
         raise UsageError(f"dormant={dormant}: give tau, 0 or more, or None")
+    if redraw is not None and not 0 < redraw <= 1:
+        raise UsageError(
+            f"redraw={redraw}: give the share of hidden units to redraw, above 0 and up to 1"
+        )
     options = {
         "loss": loss, "targets": targets, "optimizer": optimizer, "update": update, "seed": seed,
     }  # fmt: skip
@@ -79,6 +89,9 @@ def recycle(
             n: sorted(c.gone) for n, c in certified(report, layers).items() if n in wiring.places
         }
         jobs.duplicates(twins)
+        for group in report.locked:
+            if not isinstance(group.where, str) and layers is None:
+                jobs.copies([group.where[u] for u in group.units], redraw)
     if dormant is not None:
         reads = wiring.values()
         silent: dict[str, list[int]] = {}
@@ -92,7 +105,7 @@ def recycle(
                 if quiet := [u for u in quiet if (name, u) not in jobs.done]:
                     silent[name] = quiet
         jobs.dormant(silent, exact=dormant == 0.0)
-    return jobs.plan(keeps=not dormant)
+    return jobs.plan(keeps=not dormant and redraw is None)
 
 
 def dormant_units(wiring: Wiring, layer: str, reads: Sequence[Read], tau: float) -> list[int]:
@@ -142,6 +155,58 @@ class _Jobs:
     def dormant(self, wanted: Mapping[str, Sequence[int]], *, exact: bool) -> None:
         if wanted:
             self._each(wanted, "dormant, redrawn", exact, lambda found: None)
+
+    def copies(self, paths: Sequence[str], redraw: float | None) -> None:
+        """A share of the hidden units of every module but the first is drawn anew, its moments forgotten."""
+        if redraw is None:
+            self.refused.append(Refusal(" = ".join(paths), (), WHOLE))
+            return
+        for path in paths[1:]:
+            count = 0
+            chosen: dict[
+                int, list[int]
+            ] = {}  # a gate and the value it multiplies lose the same units
+            for layer in self._hidden(path):
+                width = self.wiring.places[layer].width
+                if width not in chosen:
+                    order = torch.randperm(width, generator=self.generator).tolist()
+                    chosen[width] = sorted(order[: max(1, round(redraw * width))])
+                try:
+                    found = located(self.wiring, {layer: chosen[width]})
+                except UsageError as error:
+                    self.refused.append(Refusal(layer, tuple(chosen[width]), str(error)))
+                    continue
+                for (name, axis), gone in (
+                    *found.incoming.items(),
+                    *found.own.items(),
+                    *found.outgoing.items(),
+                ):
+                    if not self._is_norm(name):
+                        rows = self.values[name].movedim(axis, 0)
+                        part = rows[list(gone)]
+                        noise = torch.randn(
+                            part.shape, generator=self.generator, dtype=torch.double
+                        )
+                        rows[list(gone)] = part.mean() + part.std(correction=0) * noise
+                        self._touch((name, axis), gone, "incoming")
+                count += len(chosen[width])
+            if count:
+                self.what.append(f"{path}: {count} hidden units redrawn")
+            else:
+                self.refused.append(
+                    Refusal(path, (), "it has no hidden units of its own to redraw")
+                )
+
+    def _hidden(self, path: str) -> list[str]:
+        """Layers inside a module whose units only weights inside it read."""
+        found = []
+        for name, place in self.wiring.places.items():
+            inside = place.module == path or place.module.startswith(f"{path}.")
+            if inside and _of_weights(self.wiring, name):
+                reads = self.wiring.taint((name, u) for u in range(place.width)).reads
+                if reads and all(n.startswith(f"{path}.") for n in reads):
+                    found.append(name)
+        return found
 
     def _each(
         self,
