@@ -13,8 +13,10 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+from complete import gaps
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 import lockstep
@@ -66,7 +68,11 @@ def fenceless(text: str) -> str:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Leaves pages out of the navigation that do not exist."""
+    """Refuses incomplete docstrings, and leaves pages out of the navigation that do not exist."""
+    if found := gaps(lockstep, sorted(lockstep.__all__)):
+        raise PluginError(
+            "incomplete docstrings (scripts/complete.py says what each needs):\n" + "\n".join(found)
+        )
     there = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
     config.nav = kept(config.nav, there | set(generated()))
     return config

@@ -47,12 +47,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     rows: dict[str, list[pytest.Item]] = {}
     for item in items:
+        if item.get_closest_marker("whole"):
+            continue
         rows.setdefault(item.nodeid.split("[")[0], []).append(item)
     kept = {
         id(table[n * len(table) // min(most, len(table))])
         for table in rows.values()
         for n in range(min(most, len(table)))
     }
+    kept |= {id(item) for item in items if item.get_closest_marker("whole")}
     config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
     items[:] = [item for item in items if id(item) in kept]
 

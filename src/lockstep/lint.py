@@ -26,7 +26,9 @@ def assert_no_locked_units(
     other ``options``. What is meant to be is named by ``ignore`` (``"LS004"``, ``"LS004:encoder.*"``) or is in the
     file ``baseline``, as ``lockstep audit --write-baseline`` writes it.
 
-    Source: the theorem in ``src/lockstep/README.md`` (equitable partitions: Joudaki et al., arXiv 2510.00304).
+    Shapes: ``inputs`` (N, …), N four or more.
+
+    Source: ``docs/theory.md`` (equitable partitions: Joudaki et al., arXiv 2510.00304).
 
     >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))

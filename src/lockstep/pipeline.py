@@ -54,7 +54,11 @@ def audit(
     ``update="additive"`` certifies balanced locks too. The model is left exactly as it was.
 
     Raises :class:`UsageError` for what cannot be used and :class:`UndecidedError` where the engine cannot decide.
-    The theorem and its limits: ``src/lockstep/README.md``.
+
+    Shapes: ``inputs`` (N, …), N four or more; ``targets`` as the loss takes them.
+
+    Source: ``docs/theory.md`` states and proves the theorem, and its limits (equitable partitions: Joudaki et al.,
+    arXiv 2510.00304; the bound: Schwartz 1980, doi 10.1145/322217.322225).
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sigmoid(), torch.nn.Linear(2, 1))
     >>> for p in net.parameters():

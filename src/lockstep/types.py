@@ -34,6 +34,8 @@ class Layer:
     partition by activations after ``step`` updates (``"forward"``) and by the gradients that the
     ``step``-th update applies (``"backward"``), each met with all before it.
 
+    Source: ``docs/theory.md`` (equitable partitions: Joudaki et al., arXiv 2510.00304).
+
     >>> Layer("0", 3, ((0, 2), (1,))).effective_width
     2
     """
@@ -65,6 +67,12 @@ class Group:
 
     ``where`` is a layer's name, or for ``kind="module"`` the tuple of module paths; ``units`` are
     indices into the layer (or into ``where``). Of a mirror group, ``signs`` says who is whose negative.
+
+    Source: ``docs/theory.md`` (equitable partitions: Joudaki et al., arXiv 2510.00304).
+    The kinds: ``docs/glossary.md``.
+
+    >>> print(Group("mirror", "0", (0, 1), (1, -1)))
+    mirror in 0: {+0, -1}
     """
 
     kind: Kind
@@ -87,6 +95,11 @@ class Frozen:
     """Entries of a parameter whose gradient is identically zero at every step.
 
     ``indices`` are index tuples into the parameter; at most ``Frozen.SHOWN`` are kept, ``count`` counts all.
+
+    Source: ``src/lockstep/report/rules/LS004.md``.
+
+    >>> print(Frozen("0.bias", 2, 2, ((0,), (1,))))
+    0.bias: 2 of 2 entries frozen
     """
 
     parameter: str
@@ -103,7 +116,13 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: a code (``lockstep rule CODE`` explains it), a place, a message, a cure."""
+    """One line of the report: a code (``lockstep rule CODE`` explains it), a place, a message, a cure.
+
+    Source: the page of the code, as ``src/lockstep/report/rules/LS001.md``.
+
+    >>> print(Finding("LS001", "0", "units {0, 1} can never differentiate"))
+    LS001 0: units {0, 1} can never differentiate
+    """
 
     code: str
     where: str
@@ -122,6 +141,11 @@ class Reason:
 
     ``step`` is the number of symbolic steps after which they differ (0: they differ as initialised);
     ``direction`` says whether activations (``"forward"``) or gradients (``"backward"``) differ first.
+
+    Source: ``docs/theory.md``.
+
+    >>> print(Reason("separates", 1, "backward", "their outgoing weights differ"))
+    separates at step 1 (backward): their outgoing weights differ
     """
 
     verdict: Verdict
@@ -190,6 +214,18 @@ class Audit:
     ``inputs`` are the example's tensors as ``(name, dtype, shape)``; ``parameters`` counts scalar entries;
     ``because`` maps a layer's name to the sentence why its forward twins separate.
     ``explainer(layer, i, j)`` looks the deciding entries up in the live model; it does not survive JSON.
+
+    Source: ``docs/theory.md`` (equitable partitions: Joudaki et al., arXiv 2510.00304).
+
+    >>> import torch, lockstep
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+    >>> for p in net.parameters():
+    ...     _ = torch.nn.init.constant_(p, 0.5)
+    >>> seen = lockstep.audit(net, torch.zeros(4, 2))
+    >>> print(seen.ok, seen.layers["0"], seen.reason("0", 0, 1).verdict)
+    False 0: 1 of 2 {0, 1} locked
+    >>> Audit.from_json(seen.to_json()) == seen
+    True
     """
 
     layers: dict[str, Layer]

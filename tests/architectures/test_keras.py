@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -783,14 +782,6 @@ def test_a_certificate_of_a_file_is_checked(tmp_path: Path) -> None:
     assert runner.invoke(app, ["check", paper, file]).exit_code == 0
     learners_network(outgoing=False).save(file)
     assert runner.invoke(app, ["check", paper, file]).exit_code == 1
-
-
-def test_the_page_prints_what_it_says() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "keras.md").read_text("utf-8")
-    code, printed = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, flags=re.DOTALL)[
-        0
-    ]
-    assert run_python(code, KERAS_BACKEND="torch", PYTHONWARNINGS="ignore") == printed
 
 
 def test_a_file_needs_no_environment_variable(tmp_path: Path) -> None:

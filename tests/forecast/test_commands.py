@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import re
 import subprocess
@@ -111,14 +110,6 @@ def test_merging_units_are_a_finding(net: str) -> None:
         f"{net}:tied", "--optimizer", "sgd", "--lr", "0.01", "--weight-decay", "10", "--steps", "40"
     )
     assert code == 1 and "merges" in out
-
-
-def test_the_page_prints_what_it_says() -> None:
-    page = ROOT / "docs" / "forecast.md"
-    code = "\n".join(re.findall(r"```pycon\n(.*?)```", page.read_text("utf-8"), re.DOTALL))
-    test = doctest.DocTestParser().get_doctest(code, {}, page.name, str(page), 0)
-    assert len(test.examples) > 10
-    assert doctest.DocTestRunner().run(test).failed == 0
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +15,13 @@ import pytest
 import torch
 import yaml
 from torch import nn
+from typer.testing import CliRunner
 
 from lockstep import UsageError, assert_no_locked_units
+from lockstep.cli import app
 
 ROOT = Path(__file__).parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
-HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))
 MODEL = """
 import torch
 def net(fill={fill}):
@@ -107,14 +110,60 @@ def test_no_input_reaches_a_shell_as_text() -> None:
     assert not [s["name"] for s in ACTION["runs"]["steps"] if "${{" in s["run"]]
 
 
-@pytest.mark.parametrize("locked, code", [(False, 0), (True, 1)])
-def test_the_hook_as_it_is_entered(locked: bool, code: int, tmp_path: Path) -> None:
-    (hook,) = HOOKS
-    assert hook["id"] == "lockstep-audit"
-    assert not hook["pass_filenames"]
-    (tmp_path / "model.py").write_text(MODEL.format(fill=locked))
-    command = [*shlex.split(hook["entry"]), "model.py:net", "--input", "4,3"]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+def git(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    who = ["-c", "user.name=Reader", "-c", "user.email=reader@example.org"]
+    return subprocess.run(
+        ["git", *who, *arguments],
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == code, done.stderr
+
+
+def committed(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    git(folder, "add", "--all")
+    return git(folder, "commit", "--message", "A change of the model", **more)
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Path:
+    """A repository with the configuration of the page, whose hook is a clone of a local copy of ours."""
+    ours, theirs = tmp_path / "lockstep", tmp_path / "theirs"
+    for folder in (ours, theirs):
+        folder.mkdir()
+        git(folder, "init", "--quiet")
+    shutil.copy(ROOT / ".pre-commit-hooks.yaml", ours)
+    assert committed(ours).returncode == 0
+    page = (ROOT / "docs" / "howto" / "ci.md").read_text("utf-8")
+    (config,) = re.findall(r"```yaml\n(repos:.*?)```", page, re.DOTALL)
+    head = git(ours, "rev-parse", "HEAD").stdout.strip()
+    config = config.replace("https://github.com/OWNER/lockstep", str(ours)).replace("HASH", head)
+    (theirs / ".pre-commit-config.yaml").write_text(config)
+    return theirs
+
+
+def test_pre_commit_runs_the_hook_of_the_page(
+    reader: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = {"PRE_COMMIT_HOME": str(tmp_path / "cache")}
+    monkeypatch.chdir(reader)
+    model = MODEL.replace("Linear(3,", "Linear(8,")
+    Path("model.py").write_text(model.format(fill=False))
+    baseline = "audit model.py:net --input 4,8 --write-baseline lockstep-baseline.json"
+    assert CliRunner().invoke(app, shlex.split(baseline)).exit_code == 0
+    install = [sys.executable, "-m", "pre_commit", "install"]
+    done = subprocess.run(install, env=environment(**home), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+    done = committed(reader, **home)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"lockstep audit\.+Passed", done.stderr)
+
+    Path("model.py").write_text(model.format(fill=True))
+    done = committed(reader, **home)
+    assert done.returncode == 1
+    assert re.search(r"lockstep audit\.+Failed", done.stderr)
+    assert "units {0, 1, 2, 3} can never differentiate" in " ".join(done.stderr.split())
+    assert len(git(reader, "log", "--oneline").stdout.splitlines()) == 1

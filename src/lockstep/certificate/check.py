@@ -50,6 +50,10 @@ def check(
     ``loss``, ``targets`` and ``optimizer``. The model is left exactly as it was, also after a refusal.
     Returns what was done, and what could not be seen. Method and limits: the head of this file.
 
+    Shapes: ``inputs`` (N, …), as audited.
+
+    Source: ``docs/certificate.md`` and the head of ``src/lockstep/certificate/check.py``.
+
     >>> import torch, lockstep
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
     >>> for p in net.parameters():

@@ -19,6 +19,14 @@ class Factor:
     """One factor of a chain: ``symbol`` (``"dz3/da1"``), ``formula`` (``"w5"``), ``value`` a sample (N,).
 
     ``sum`` is True when the value is a sum over paths, listed in the derivation's ``terms``.
+
+    Shapes: ``value`` (N,).
+
+    Source: the chain rule, as in :class:`Derivation`; doi 10.1038/323533a0.
+
+    >>> import torch
+    >>> print(Factor("dz3/da1", "w5", torch.tensor([0.5, 0.5])))
+    dz3/da1 = w5 = 0.5 (all)
     """
 
     symbol: str
@@ -64,6 +72,18 @@ class Derivation:
     ``gradient``, which agrees with ``autograd`` (PyTorch's own) to a relative 1e-6 in float64.
     ``terms`` are the summands where the chain branches, largest first. ``weight`` is the symbol,
     ``name`` PyTorch's name of the entry, ``current`` its value.
+
+    Shapes: ``product`` and each factor's ``value`` (N,).
+
+    Source: the chain rule, as in Rumelhart, Hinton & Williams, Nature 323 (1986), doi 10.1038/323533a0.
+
+    >>> import torch, lockstep
+    >>> from lockstep.explain.bundled import course_network
+    >>> net = course_network(bias=False, weights=(0.5, -0.25, 0.5, -0.25, 0.5, 1.0))
+    >>> x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0]])
+    >>> why = lockstep.explain(net, x, y, torch.nn.functional.mse_loss, "w1")
+    >>> [factor.formula for factor in why.factors]
+    ['2 (a3 - y)', 'a3 (1 - a3)', 'w5', 'a1 (1 - a1)', 'x1']
     """
 
     weight: str

@@ -74,7 +74,9 @@ def explain(
     its ``terms`` form a tree over paths; a convolution's or recurrent weight is a sum over positions or
     time steps; any other module is one numeric vector-Jacobian product. The model is left as it was.
 
-    Source: the chain rule, as in Rumelhart, Hinton & Williams, Nature 323 (1986).
+    Source: the chain rule, as in Rumelhart, Hinton & Williams, Nature 323 (1986), doi 10.1038/323533a0.
+
+    Shapes: ``x`` (N, I) or (N, …), ``y`` (N, O), N one or more.
 
     >>> import torch
     >>> from lockstep.explain.bundled import course_network

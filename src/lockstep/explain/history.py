@@ -30,6 +30,18 @@ class History:
 
     ``shapes`` names the parameters in order; ``steps`` (R,) are the recorded steps, ``weights`` (R, P)
     the flat parameters *before* that step's update, ``losses`` (R,) the loss they give.
+
+    Shapes: ``steps`` (R,), ``weights`` (R, P), ``losses`` (R,); distances and effective widths (R,).
+
+    Source: ``docs/why/index.md``.
+
+    >>> import torch, lockstep
+    >>> from lockstep.explain.bundled import coffee, course_network
+    >>> net = course_network()
+    >>> seen = lockstep.train(net, *coffee(), loss=torch.nn.functional.mse_loss,
+    ...                       optimizer=lambda p: torch.optim.SGD(p, lr=0.1), steps=3, progress=False)
+    >>> seen.weights.shape, seen.before("w1") == seen.after("w1")
+    (torch.Size([4, 9]), False)
     """
 
     shapes: dict[str, tuple[int, ...]]

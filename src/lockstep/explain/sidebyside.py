@@ -44,6 +44,18 @@ class Comparison:
 
     ``notes`` say when the update would not differ although the gradients do. ``equal`` is True when
     the two gradients are.
+
+    Shapes: the values of a factor are (N,).
+
+    Source: ``docs/why/index.md``.
+
+    >>> import torch
+    >>> from lockstep.explain.bundled import course_network
+    >>> net = course_network(bias=False, weights=(0.5, -0.25, 0.5, -0.25, 0.5, 1.0))
+    >>> x, y = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0]])
+    >>> seen = compare(net, x, y, torch.nn.functional.mse_loss, "w1", "w3")
+    >>> [(pair.a.symbol, pair.b.symbol) for pair in seen.differ], len(seen.same)
+    ([('dz3/da1', 'dz3/da2')], 4)
     """
 
     a: Derivation
@@ -104,6 +116,11 @@ def compare(
 
     Arguments as for :func:`explain`; ``a`` and ``b`` name two weights. With ``certify`` the audit is
     asked whether equal gradients stay equal. The model is left as it was.
+
+    Shapes: ``x`` (N, I), ``y`` (N, O), N one or more.
+
+    Source: ``docs/why/index.md``; why an update may be the same for different gradients:
+    ``src/lockstep/explain/updates.py``.
 
     >>> import torch
     >>> from lockstep.explain.bundled import course_network

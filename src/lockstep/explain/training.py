@@ -45,6 +45,10 @@ def train(
     batch is used unless ``batch_size`` is given. ``seed`` fixes batches and noise; the global random
     state is restored. ``progress`` shows a bar on stderr (by default on a terminal only).
 
+    Shapes: ``x`` (N, …), ``y`` (N, …).
+
+    Source: ``docs/why/index.md``; the optimizers are PyTorch's own.
+
     >>> from functools import partial
     >>> from lockstep.explain.bundled import coffee, course_network
     >>> from lockstep.explain.tying import tie

@@ -65,6 +65,10 @@ def tie(
     in which layers are registered; give its path instead of True where the order is another. ``how``:
     the ``"mean"``, the ``"first"`` unit's values, or a tensor with one unit's incoming weights.
 
+    Shapes: the layer's weight (O, I), as (O, I, …) of a convolution; ``how`` as a tensor (I,) or (I, …).
+
+    Source: ``docs/theory.md``: units equal in both directions are twins.
+
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
     >>> _ = tie(net, "0", [0, 1])
     >>> bool((net[0].weight[0] == net[0].weight[1]).all() and net[2].weight[0, 0] == net[2].weight[0, 1])

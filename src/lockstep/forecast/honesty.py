@@ -30,6 +30,11 @@ class Escape:
     ``leak`` is the first difference; ``sizes[t]`` the length of the difference after t steps of real training;
     ``predicted`` the step at which rounding alone will have grown to ``threshold``, from the leak and the forecast
     (None: never, as far as can be told); ``seen`` the step at which it had, if it did within the run.
+
+    Source: ``docs/forecast.md``.
+
+    >>> print(Escape(Group("twin", "0", (0, 1)), Leak("float32", 5, None, 0.0), (), 0.01, None, None))
+    twin in 0: {0, 1}: float32: bitwise equal for 5 steps
     """
 
     group: Group
@@ -55,7 +60,13 @@ class Escape:
 
 @dataclass(frozen=True)
 class Rounding:
-    """The result of :func:`rounding`: one :class:`Escape` a group and precision, and the machine."""
+    """The result of :func:`rounding`: one :class:`Escape` a group and precision, and the machine.
+
+    Source: ``docs/forecast.md``.
+
+    >>> Rounding((), 5, "a machine").bitwise
+    True
+    """
 
     escapes: tuple[Escape, ...]
     steps: int
@@ -94,6 +105,10 @@ def rounding(
     Arguments as for :func:`lockstep.forecast`; ``threshold`` is the length of difference that counts as separated (by
     default 1 % of the weights concerned). From the first difference the forecast says when that is reached.
     The model is left as it was.
+
+    Shapes: ``x`` (N, …), ``y`` (N, …).
+
+    Source: ``docs/forecast.md``; measured in ``examples/papers/rounding.py``.
 
     >>> from functools import partial
     >>> net = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))

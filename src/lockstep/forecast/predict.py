@@ -67,13 +67,17 @@ def forecast(
     Hessian-vector products and the derivative of the optimizer's own step, momenta included; see
     ``docs/forecast.md``. Where an assumption fails the verdict is ``"unknown"`` and says why.
 
+    Shapes: ``x`` (N, …), ``y`` (N, …); ``start`` one tensor a parameter, of its shape.
+
+    Source: ``docs/forecast.md``; Fukumizu and Amari 2000, doi 10.1016/S0893-6080(00)00009-5, at critical points.
+
     >>> from functools import partial
     >>> net = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1)).double()
     >>> for p in net.parameters():
     ...     _ = torch.nn.init.constant_(p, 0.5)
     >>> x = torch.linspace(-2, 2, 16, dtype=torch.float64).reshape(-1, 1)
     >>> seen = forecast(net, x, (2 * x).sin(), loss=torch.nn.functional.mse_loss,
-    ...                 optimizer=partial(torch.optim.SGD, lr=0.1), steps=200)
+    ...                 optimizer=partial(torch.optim.SGD, lr=0.1), steps=40)
     >>> seen.groups[0].verdict
     'separates'
 

@@ -21,6 +21,11 @@ class Leak:
 
     ``step`` is the number of updates after which it was seen (None: bitwise equal for all ``steps`` tried), ``size``
     its length (2-norm over all parameters of the difference's space) in training with ``dtype``.
+
+    Source: ``docs/forecast.md``; the effect: https://github.com/pytorch/pytorch/issues/192420, in ``docs/papers.md``.
+
+    >>> print(Leak("float32", 10, 3, 1.5e-8))
+    float32: first differ at step 3, by 1.5e-08
     """
 
     dtype: str
@@ -48,6 +53,14 @@ class GroupForecast:
     optimizer responds linearly where a gradient is exactly 0 (its ``eps``); above it growth is slower than forecast.
     ``because`` says why the verdict is what it is.
     ``others`` are groups that can only separate together with this one (channels and their norm, a head and its rows).
+
+    Shapes: ``log_growth`` (steps,); ``direction`` and ``grown`` hold one tensor a parameter, of its shape.
+
+    Source: ``docs/forecast.md`` (Fukumizu and Amari 2000, doi 10.1016/S0893-6080(00)00009-5, at critical points).
+
+    >>> seen = GroupForecast(Group("twin", "0", (0, 1)), "separates", "", (0.5, 1.0, 1.5), 0.5)
+    >>> seen.verdict, seen.separates_at(1e-4, 1e-3)
+    ('separates', 5)
     """
 
     group: Group | tuple[Frozen, ...]
@@ -119,6 +132,12 @@ class Forecast:
 
     ``losses[t]`` is the loss on the symmetric trajectory before step ``t + 1``; ``because`` says why there are no
     groups, if there are none.
+
+    Source: ``docs/forecast.md``; at critical points Fukumizu and Amari 2000, doi 10.1016/S0893-6080(00)00009-5.
+
+    >>> seen = GroupForecast(Group("twin", "0", (0, 1)), "separates", "", (0.5, 1.0), 0.5)
+    >>> [group.verdict for group in Forecast((seen,), 2, "SGD", ("float64",), (0.5, 0.4)).groups]
+    ['separates']
     """
 
     groups: tuple[GroupForecast, ...]

@@ -18,6 +18,8 @@ def lab(*, port: int = 8377, open_browser: bool = True) -> None:
 
     Raises :class:`~lockstep.errors.UsageError` without the extra, or if the port is taken or is none.
 
+    Source: none, because it is a server; what it shows is in ``docs/lab.md``.
+
     >>> lab(port=0)
     Traceback (most recent call last):
     ...

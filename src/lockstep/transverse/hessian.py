@@ -37,6 +37,19 @@ class TransverseHessian:
 
     ``names`` are the parameters of the blocks in their order (weight, bias if there is one, one outgoing weight or
     more) with ``sizes``; ``inner`` counts the incoming entries, so that B is ``matrix[:inner, :inner]``.
+
+    Shapes: ``matrix`` (d, d), ``eigenvalues`` (d,), ``eigenvectors`` (d, d).
+
+    Source: Fukumizu and Amari 2000, doi 10.1016/S0893-6080(00)00009-5; the derivation is in ``docs/forecast.md``.
+
+    >>> import torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1)).double()
+    >>> for p in net.parameters():
+    ...     _ = torch.nn.init.constant_(p, 0.5)
+    >>> x = torch.linspace(-2, 2, 16, dtype=torch.float64).reshape(-1, 1)
+    >>> h = transverse_hessian(net, x, x.sin(), loss=torch.nn.functional.mse_loss, layer="0", units=(0, 1))
+    >>> h.names, h.sizes, h.inner
+    (('0.weight', '0.bias', '2.weight'), (1, 1, 1), 2)
     """
 
     layer: str
@@ -100,6 +113,10 @@ def transverse_hessian(
     ``layer`` is the path of a ``Linear`` whose units go through an elementwise activation into one or more ``Linear``
     layers; ``units`` are equal copies (one unit alone is taken as a copy as it stands). ``x`` (N, …), ``y``,
     ``loss(output, y)`` as for :func:`lockstep.forecast`. The model is left as it was.
+
+    Shapes: ``x`` (N, I), ``y`` (N, O); the matrix (d, d), d = inputs + bias + outputs.
+
+    Source: Fukumizu and Amari 2000, doi 10.1016/S0893-6080(00)00009-5; the derivation is in ``docs/forecast.md``.
 
     >>> net = nn.Sequential(nn.Linear(1, 2), nn.Tanh(), nn.Linear(2, 1)).double()
     >>> for p in net.parameters():

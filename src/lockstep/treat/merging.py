@@ -66,6 +66,11 @@ def merge(
     merges those that others explain, on these ``inputs``, to that fraction of their layer's root mean square (0:
     exactly). That is lossy; the plan's ``bound`` says by how much the layers that read them change at most.
 
+    Shapes: ``inputs`` (N, …), N four or more; the rates of a weight broadcast to its new shape.
+
+    Source: ``docs/treat.md``; that equal units may be merged: Prabhakar, arXiv 2110.03726; the rates are derived in
+    ``src/lockstep/treat/merging.py``.
+
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
     >>> for p in net.parameters():
     ...     _ = nn.init.constant_(p, 0.5)

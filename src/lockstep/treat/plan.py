@@ -62,6 +62,16 @@ class Plan:
     reading layers' outputs can change, where the treatment is lossy. ``counts``: parameter → how many units each entry
     of it is computed for, and how many it reads, in its new shape; ``uneven`` are those where unequal entries are
     summed.
+
+    Shapes: ``counts`` hold tensors of a parameter's new shape.
+
+    Source: ``docs/treat.md``.
+
+    >>> import torch, lockstep
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+    >>> plan = lockstep.widen(net, torch.randn(4, 2), "0", to=3)
+    >>> plan.dry_run().function.kept, net[0].out_features
+    (True, 2)
     """
 
     treatment: str
@@ -216,6 +226,19 @@ class Receipt:
 
     ``function`` compares the outputs before and after; ``before`` and ``after`` are the audits; ``measured`` holds
     what else the treatment promises and what came of it. ``rates`` are those of the plan.
+
+    Shapes: ``rates`` as those of the plan.
+
+    Source: ``docs/treat.md``.
+
+    >>> import torch, lockstep
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+    >>> receipt = lockstep.widen(net, torch.randn(4, 2), "0", to=3).apply()
+    >>> receipt.function.kept, net[0].out_features
+    (True, 3)
+    >>> receipt.undo()
+    >>> net[0].out_features
+    2
     """
 
     plan: Plan

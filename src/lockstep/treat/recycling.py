@@ -53,9 +53,13 @@ def recycle(
     the share of their hidden units that locked modules (all but the first of a class) get redrawn; .5 is what the
     source found best. That changes the function, by as much as the receipt says.
 
+    Shapes: ``inputs`` (N, …), N four or more; a unit's activation is averaged over all axes but its own.
+
+    Source: Sokar et al., arXiv 2302.12902.
+
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     >>> with torch.no_grad():
-    ...     _ = net[0].bias.copy_(torch.tensor([0.0, -100.0, 0.0]))
+    ...     _ = net[0].bias.copy_(torch.tensor([2.0, -100.0, 2.0]))
     >>> receipt = recycle(net, torch.rand(8, 2)).apply()
     >>> receipt.plan.what, receipt.function.kept, float(net[2].weight.data[0, 1])
     (('0 {1}: dormant, redrawn',), True, 0.0)

@@ -69,6 +69,10 @@ def untie(
     weights, or absolute with ``relative=False``. The receipt's ``measured`` holds the predicted and the measured
     change of the loss. Units, mirror pairs, and locked modules (heads, experts, branches) alike.
 
+    Shapes: ``inputs`` (N, …), N four or more; ``targets`` as the loss takes them.
+
+    Source: Liu, Wu and Wang, arXiv 1910.02366, for the direction; see ``docs/treat.md``.
+
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
     >>> for p in net.parameters():
     ...     _ = nn.init.constant_(p, 0.5)

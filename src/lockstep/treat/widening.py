@@ -48,6 +48,10 @@ def widen(
     (its gate, the rest of its attention head) is copied along. Moments of an optimizer are copied, those of
     incoming weights in the copies' shares.
 
+    Shapes: ``inputs`` (N, …), N four or more; the layer's weight grows along its axis of units.
+
+    Source: Net2Net, arXiv 1511.05641; unequal shares: LEMON, arXiv 2310.07999.
+
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
     >>> receipt = widen(net, torch.randn(4, 2), "0", units=[1]).apply()
     >>> net[0].out_features, receipt.function.kept

@@ -76,6 +76,11 @@ def watch(
     layer whose pairs are compared (beyond 512 units in a sketch); ``scaler``: the ``GradScaler``, where the loss is
     scaled.
 
+    Shapes: ``probe`` (N, …), as the model takes it; a row holds numbers only.
+
+    Source: dormant units: Sokar et al., arXiv 2302.12902; cloning R² and the other counters: Joudaki et al.,
+    arXiv 2510.00304.
+
     >>> net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
     >>> for p in net.parameters():
     ...     _ = nn.init.constant_(p, 0.5)
@@ -113,6 +118,16 @@ class Watch:
     ``rows`` is the table, one dict a step and layer; ``w["0"]`` are the rows of one layer; ``events`` what happened
     once; ``failures`` what could not be delivered to a sink. ``updates`` counts the updates so far; ``skipped`` are
     the steps whose rows were left out to stay within the budget.
+
+    Source: ``docs/watch.md``.
+
+    >>> import torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+    >>> with watch(net, every=1) as w:
+    ...     net(torch.ones(4, 2)).sum().backward()
+    ...     w.step()
+    >>> isinstance(w, Watch), w.updates, w["0"][-1]["distinct"]
+    (True, 1, 2)
     """
 
     def __init__(self, model: Any, every: Any = EVERY, **settings: Any) -> None:
