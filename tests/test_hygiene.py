@@ -219,7 +219,7 @@ def test_every_skip_is_listed() -> None:
 def test_every_import_is_declared() -> None:
     run, develop = declared_modules()
     # Helpers that stand beside the tests, and the scripts that are tested.
-    own = {path.stem for path in (ROOT / "tests").rglob("*")} | {"examples"}
+    own = {path.stem for path in (ROOT / "tests").rglob("*")} | {"examples", "scripts"}
     assert all_problems(SOURCES, lambda tree: undeclared(tree, run)) == []
     assert all_problems(TESTS, lambda tree: undeclared(tree, develop | own)) == []
 

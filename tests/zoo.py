@@ -216,28 +216,26 @@ def waking() -> Built:
     return model, x
 
 
-def sixtyfourths(rows: list[list[int]]) -> torch.Tensor:
-    return torch.tensor(rows) / 64
-
-
-def balanced() -> Built:
-    """F5: equal block sums, six distinct rows, no automorphism."""
-    w2 = [
+# F5, all over 64: equal block sums, six distinct rows, no automorphism.
+BALANCED_WEIGHTS = (
+    [[16, -32, 8, 24]] * 3 + [[-24, 8, 32, -16]] * 3,
+    [
         [34, -20, -8, 64, -29, -38],
         [-11, -11, 28, -50, 1, 46],
         [-17, 37, -14, -17, 25, -11],
         [13, -5, 4, 19, -56, 25],
         [-8, 37, -17, -35, 25, -2],
         [7, -20, 25, 4, 19, -35],
-    ]
-    return stack(
-        linear(
-            sixtyfourths([[16, -32, 8, 24]] * 3 + [[-24, 8, 32, -16]] * 3),
-            [8 / 64] * 3 + [-8 / 64] * 3,
-        ),
-        linear(sixtyfourths(w2), [4 / 64] * 3 + [-12 / 64] * 3),
-        linear(sixtyfourths([[24] * 3 + [-16] * 3, [8] * 3 + [32] * 3]), [0, 0]),
-    )
+    ],
+    [[24] * 3 + [-16] * 3, [8] * 3 + [32] * 3],
+)
+BALANCED_BIASES = ([8] * 3 + [-8] * 3, [4] * 3 + [-12] * 3, [0, 0])
+
+
+def balanced() -> Built:
+    """A balanced lock of blocks of three in both hidden layers of 4-6-6-2."""
+    pairs = zip(BALANCED_WEIGHTS, BALANCED_BIASES, strict=True)
+    return stack(*(linear(torch.tensor(w) / 64, torch.tensor(b) / 64) for w, b in pairs))
 
 
 def magic_square() -> Built:

@@ -201,7 +201,7 @@ FORMULAS: list[tuple[Callable[..., Tensor], str, str]] = [
     (F.l1_loss, "one", "sign(a3 - y)"),
     (lambda a, y: (a - y).pow(4).mean(), "one", "of the loss, by autograd"),
     (F.binary_cross_entropy_with_logits, "logit", "1 / (1 + exp(-z3)) - y"),
-    (F.cross_entropy, "class", "softmax(z3)_0 - [y = 0]"),
+    (F.cross_entropy, "class", "softmax_0 - [y = 0]"),
     (F.mse_loss, "two", "z3 - y1"),
 ]
 
@@ -341,6 +341,41 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
         r"shape \(2, 2\)",
     ),
     (
+        "parameter without entry",
+        lambda: explain(course_network(), X, Y, F.mse_loss, "0.weight"),
+        r"name one entry of it, from '0.weight\[0,0\]' to '0.weight\[1,1\]'",
+    ),
+    (
+        "no name",
+        lambda: explain(course_network(), X, Y, F.mse_loss, 3),  # type: ignore[arg-type]
+        r"named by a text.*got 3 \(int\)",
+    ),
+    (
+        "loss by name",
+        lambda: explain(course_network(), X, Y, "mse", "w1"),  # type: ignore[arg-type]
+        r"got 'mse' \(str\)",
+    ),
+    (
+        "detached loss",
+        lambda: explain(course_network(), X, Y, lambda a, y: a.detach().mean(), "w1"),
+        "detaches what it is given",
+    ),
+    (
+        "loss that takes the output only",
+        lambda: explain(course_network(), X, Y, torch.mean, "w1"),
+        "the loss refused the network's output and y",
+    ),
+    (
+        "x as a list",
+        lambda: explain(course_network(), [[1.0, 2.0]], Y, F.mse_loss, "w1"),
+        r"Use torch.tensor\(x\)",
+    ),
+    (
+        "no samples",
+        lambda: explain(course_network(), X[:0], Y[:0], F.mse_loss, "w1"),
+        r"x holds no samples",
+    ),
+    (
         "vector loss",
         lambda: explain(course_network(), X, Y, lambda a, y: (a - y).repeat(2, 1), "w1"),
         r"one number, but it has shape \(2, 1\).*\.mean\(\)",
@@ -414,6 +449,21 @@ def test_integer_weights_and_nan_weights_are_named_together() -> None:
         match=re.compile(r"'0.weight' has dtype torch.int8.*'1.bias' holds NaN", re.DOTALL),
     ):
         explain(net, X, Y, F.mse_loss, "w1")
+
+
+@pytest.mark.parametrize(
+    "between", [nn.Dropout(), nn.Flatten(), nn.Sequential(nn.Dropout(), nn.Flatten())]
+)
+def test_what_changes_nothing_is_no_step_of_the_chain(between: nn.Module) -> None:
+    """Dropout in evaluation, flatten of a matrix: they give back the very tensor that they were given."""
+    torch.manual_seed(0)
+    below, above = nn.Linear(3, 2), nn.Linear(2, 1)
+    with_, without = (
+        explain(nn.Sequential(*parts).eval(), torch.ones(4, 3), torch.ones(4, 1), F.mse_loss, "w1")
+        for parts in ((below, between, nn.Tanh(), above), (below, nn.Tanh(), above))
+    )
+    assert with_.chain == without.chain == "dJ/dz3 · dz3/da1 · da1/dz1 · dz1/dw1"
+    assert with_.gradient == without.gradient
 
 
 def test_unused_weight() -> None:

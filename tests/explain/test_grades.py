@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from statistics import median
 
 import pytest
 import torch
+import zoo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,9 +44,10 @@ def related(
     *,
     l1: float = 0.0,
     dropout: float = 0.0,
+    seed: int = 0,
 ) -> tuple[float, ...]:
     """Deviation of unit 1 from the relation to unit 0 after 1 and after all steps: 4-8-2, 64 samples."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     muon = "Muon" in str(optimizer)  # it takes matrices only
     hidden = [MODULES[activation]()] + ([nn.Dropout(dropout)] if dropout else [])
     net = nn.Sequential(
@@ -124,35 +127,18 @@ def test_f4_broken_within_a_factor_of_three(
 
 
 def test_f4_gelu_is_not_odd() -> None:
-    # This random start gives 3.1 times the published size, so a factor of 4 here.
-    assert 4.7e-3 / 4 < related(MIRROR, "gelu", SGD, 1)[0] < 4 * 4.7e-3
+    """The break is the even part of GELU, quadratic in the weights: one start in ten is off by more than a factor of 3.
 
-
-W2 = [
-    [34, -20, -8, 64, -29, -38],
-    [-11, -11, 28, -50, 1, 46],
-    [-17, 37, -14, -17, 25, -11],
-    [13, -5, 4, 19, -56, 25],
-    [-8, 37, -17, -35, 25, -2],
-    [7, -20, 25, 4, 19, -35],
-]
+    So the published size is held against the median of starts; examples/papers/grades.py has all rows so.
+    """
+    sizes = sorted(related(MIRROR, "gelu", SGD, 1, seed=seed)[0] for seed in range(21))
+    assert 4.7e-3 / 3 < median(sizes) < 3 * 4.7e-3
+    assert sizes[-1] > 3 * 4.7e-3
 
 
 def balanced() -> tuple[nn.Sequential, Tensor, Tensor]:
     """F5: 4-6-6-2 tanh in integers over 64, equal block sums and no automorphism."""
-    net = nn.Sequential(
-        nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2)
-    ).double()
-    rows = ([16, -32, 8, 24], [-24, 8, 32, -16])
-    start = {
-        "0.weight": [rows[0]] * 3 + [rows[1]] * 3,
-        "0.bias": [8] * 3 + [-8] * 3,
-        "2.weight": W2,
-        "2.bias": [4] * 3 + [-12] * 3,
-        "4.weight": [[24] * 3 + [-16] * 3, [8] * 3 + [32] * 3],
-        "4.bias": [0, 0],
-    }
-    net.load_state_dict({k: torch.tensor(v, dtype=torch.float64) / 64 for k, v in start.items()})
+    net = zoo.balanced()[0].double()
     n = torch.arange(1, 65, dtype=torch.float64)
     x = torch.stack([n.sin(), (2 * n).cos(), (3 * n + 1).sin(), (5 * n + 2).cos()], 1)
     return net, x, torch.stack([x.sum(1).sin(), (x[:, 0] - x[:, 3]).cos()], 1)

@@ -134,6 +134,7 @@ BAD_TIES: list[tuple[Callable[[], object], str]] = [
     (lambda: tie(Shared(), "out", [0, 1]), "units 0 to 0"),
     (lambda: tie(course_network(), "0", [0, 1], outgoing="3"), "Name the layer: outgoing='path'"),
     (lambda: tie(course_network(), "0", [0, 1], how=torch.ones(3)), r"how has shape \(3,\)"),
+    (lambda: tie(course_network(), "0", [0, 1], how="median"), "'mean', 'first' or a tensor"),  # type: ignore[arg-type]
 ]
 
 
@@ -200,6 +201,12 @@ def test_an_optimizer_instance_and_sparser_records() -> None:
 
 BAD_TRAININGS: list[tuple[dict[str, object], str]] = [
     ({"steps": 0}, "steps must be at least 1"),
+    ({"steps": -1, "batch_size": 0}, "steps must be .* got -1; batch_size must be .* got 0"),
+    ({"optimizer": "adam"}, r"partial\(torch.optim.SGD, lr=0.1\)"),
+    ({"optimizer": torch.optim.SGD([nn.Parameter(torch.ones(1))])}, "no parameter of this model"),
+    ({"loss": "mse"}, r"loss must be a function loss\(output, y\)"),
+    ({"loss": lambda a, y: F.mse_loss(a, y).detach()}, "detaches what it is given"),
+    ({"x": torch.ones(0, 2)}, r"x holds no samples: its shape is \(0, 2\)"),
     ({"optimizer": len}, "function of parameters that makes one, got int"),
     ({"y": torch.ones(5)}, r"reshape\(-1, 1\)"),
     ({"loss": lambda a, y: a - y}, "must be one number"),
@@ -220,8 +227,10 @@ def test_trainings_that_cannot_be(changed: dict[str, object], words: str) -> Non
         "optimizer": OPTIMIZERS["sgd"],
         "steps": 5,
     } | changed
+    before = [p.detach().clone() for p in net.parameters()]
     with pytest.raises(UsageError, match=words):
         train(net, **options)  # type: ignore[arg-type]
+    assert all(map(torch.equal, before, net.parameters()))
 
 
 def test_the_record_is_replayed_in_the_mode_of_training() -> None:

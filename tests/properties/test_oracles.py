@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+import zoo
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from oracle.refinement import Net, block, exact, refine
@@ -115,22 +116,8 @@ def test_refinement_finds_the_coarsest_equitable_partition(seed, mutations, dept
 # -- by hand --------------------------------------------------------------------------------------
 
 BALANCED = Net(  # FACTS F5
-    [
-        [[Fraction(w, 64) for w in row] for row in rows]
-        for rows in (
-            [[16, -32, 8, 24]] * 3 + [[-24, 8, 32, -16]] * 3,
-            [
-                [34, -20, -8, 64, -29, -38],
-                [-11, -11, 28, -50, 1, 46],
-                [-17, 37, -14, -17, 25, -11],
-                [13, -5, 4, 19, -56, 25],
-                [-8, 37, -17, -35, 25, -2],
-                [7, -20, 25, 4, 19, -35],
-            ],
-            [[24] * 3 + [-16] * 3, [8] * 3 + [32] * 3],
-        )
-    ],
-    [[Fraction(b, 64) for b in bias] for bias in ([8] * 3 + [-8] * 3, [4] * 3 + [-12] * 3, [0, 0])],
+    [[[Fraction(w, 64) for w in row] for row in rows] for rows in zoo.BALANCED_WEIGHTS],
+    [[Fraction(b, 64) for b in bias] for bias in zoo.BALANCED_BIASES],
     odd=True,
     zero=True,
 )

@@ -74,6 +74,11 @@ def run(model: Model, x: Any, y: Any, loss: Loss) -> Run:
     """
     refuse_weights(model)
     x, y = checked(x, "x"), checked(y, "y")
+    if not any(True for _ in tensors_in(x)):
+        raise UsageError(
+            f"x must be a tensor, or a tuple or dict that holds one, got {type(x).__name__} without any. "
+            "Use torch.tensor(x)."
+        )
     double = not isinstance(model, Subject)  # operations of Keras return to float32
     try:
         plain = forward(model, x, y, loss, double=double)
@@ -148,12 +153,24 @@ def arguments(x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def evaluate(loss: Loss, output: Any, y: Any) -> torch.Tensor:
     """J as one number, or an error that says why it is not one."""
+    if not callable(loss):
+        raise UsageError(
+            f"loss must be a function loss(output, y) that gives one number, got {loss!r} "
+            f"({type(loss).__name__}). For example torch.nn.functional.mse_loss."
+        )
     shapes = f"output {shape_of(output)}, y {shape_of(y)}"
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Using a target size")
         try:
             J = loss(output) if y is None else loss(output, y)
-        except (RuntimeError, ValueError, IndexError, UserWarning) as error:
+        except (
+            RuntimeError,
+            ValueError,
+            IndexError,
+            TypeError,
+            AttributeError,
+            UserWarning,
+        ) as error:
             raise UsageError(
                 f"the loss refused the network's output and y: {shapes}. Give y the shape of the "
                 f"output (for one output a sample: y.reshape(-1, 1)). The loss said: {error}"
@@ -162,6 +179,11 @@ def evaluate(loss: Loss, output: Any, y: Any) -> torch.Tensor:
         raise UsageError(
             f"the loss must be one number, but it has shape {shape_of(J)} ({shapes}). "
             "Use reduction='mean', or end the loss with .mean()."
+        )
+    if torch.is_grad_enabled() and not J.requires_grad:
+        raise UsageError(
+            "J does not depend on any weight that can be trained: the loss (or forward) detaches what it is given or "
+            "computes under no_grad, or every parameter has requires_grad=False."
         )
     if not torch.isfinite(J).all():
         raise UsageError(
@@ -184,13 +206,15 @@ def copied(value: Any, double: bool) -> Any:
 
 
 def checked(value: Any, name: str) -> Any:
-    """``value`` with arrays as tensors; refuses NaN and infinity."""
+    """``value`` with arrays as tensors; refuses NaN, infinity, and what holds no samples."""
     if isinstance(value, Mapping):
         return {key: checked(item, f"{name}[{key!r}]") for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return tuple(checked(item, f"{name}[{i}]") for i, item in enumerate(value))
     if type(value).__module__ == "numpy":
         value = torch.as_tensor(value)
+    if isinstance(value, torch.Tensor) and value.dim() and not len(value):
+        raise UsageError(f"{name} holds no samples: its shape is {tuple(value.shape)}.")
     if isinstance(value, torch.Tensor) and value.is_floating_point():
         bad = int((~torch.isfinite(value)).sum())
         if bad:

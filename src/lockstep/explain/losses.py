@@ -70,12 +70,12 @@ DENSE_TARGET: tuple[Candidate, ...] = (
     ("({o} - {y}) / ({o} (1 - {o})) / {O}", lambda o, y: (o - y) / (o * (1 - o)) / o.shape[1]),
     ("1 / (1 + exp(-{o})) - {y}", lambda o, y: torch.sigmoid(o) - y),
     ("(1 / (1 + exp(-{o})) - {y}) / {O}", lambda o, y: (torch.sigmoid(o) - y) / o.shape[1]),
-    ("softmax({o})_{k} - {y}", lambda o, y: o.softmax(1) - y),
+    ("softmax_{k} - {y}", lambda o, y: o.softmax(1) - y),
     ("sign({o} - {y})", lambda o, y: (o - y).sign()),
     ("sign({o} - {y}) / {O}", lambda o, y: (o - y).sign() / o.shape[1]),
 )
 CLASS_TARGET: tuple[Candidate, ...] = (
-    ("softmax({o})_{k} - [y = {k}]", lambda o, y: o.softmax(1) - y),
+    ("softmax_{k} - [y = {k}]", lambda o, y: o.softmax(1) - y),
     ("-[y = {k}]", lambda o, y: -y),
 )
 

@@ -101,6 +101,10 @@ def find_weight(
 
     Raises :class:`~lockstep.errors.UsageError` that lists the names that do exist, closest first.
     """
+    if not isinstance(weight, str):
+        raise UsageError(
+            f"a weight is named by a text, as '0.weight[1,0]' or 'w3', got {weight!r} ({type(weight).__name__})."
+        )
     weight = weight.strip()
     course = course_names(network) if size_of(network) <= SMALL else {}
     match = re.fullmatch(r"([wb])(\d+)", weight)
@@ -123,6 +127,11 @@ def find_weight(
         return checked_entry(weight, match[1], index, parameters, course)
     if weight in parameters and parameters[weight].numel() == 1:
         return weight, (0,) * parameters[weight].dim()
+    if weight in parameters:
+        shape = tuple(parameters[weight].shape)
+        raise UsageError(
+            f"{weight!r} is a parameter of shape {shape}; name one entry of it, {first_to_last(weight, shape)}."
+        )
     raise unknown(weight, parameters, course)
 
 
@@ -174,12 +183,17 @@ def checked_entry(
         raise unknown(weight, parameters, course)
     shape = tuple(parameters[parameter].shape)
     if len(index) != len(shape) or any(k >= n for k, n in zip(index, shape, strict=True)):
-        last = ",".join(str(n - 1) for n in shape)
         raise UsageError(
-            f"there is no weight {weight!r}: {parameter!r} has shape {shape}, so its entries run from "
-            f"'{parameter}[{','.join('0' for _ in shape)}]' to '{parameter}[{last}]'."
+            f"there is no weight {weight!r}: {parameter!r} has shape {shape}, so its entries run "
+            f"{first_to_last(parameter, shape)}."
         )
     return parameter, index
+
+
+def first_to_last(parameter: str, shape: Index) -> str:
+    """``from '0.weight[0,0]' to '0.weight[4,2]'``."""
+    ends = (",".join("0" for _ in shape), ",".join(str(n - 1) for n in shape))
+    return "from " + " to ".join(f"'{parameter}[{end}]'" for end in ends)
 
 
 def unknown(

@@ -69,9 +69,11 @@ class Recorder(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if not self.literal:
             func, kwargs = out_of_place(func, args, kwargs)
+        first = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        version = None if first is None or first.is_inference() else first._version
         result = func(*args, **kwargs)
-        if call_name(func) in CASTS and result is args[0]:
-            return result  # it had that dtype: nothing was called
+        if result is first and first is not None and version in (None, first._version):
+            return result  # nothing happened: dropout in evaluation, flatten of a matrix, a cast to the same dtype
         outputs = tuple(t for t in tensors_in(result) if t.requires_grad)
         if not outputs:
             if call_name(func) in CASTS and any(t is args[0] for t in self.tape.sources):

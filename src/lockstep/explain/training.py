@@ -68,8 +68,13 @@ def train(
             "(examples/why_keras.py does); explain, compare, tie and audit take it as it is."
         )
     refuse_weights(model)
-    if steps < 1:
-        raise UsageError(f"steps must be at least 1, got {steps}.")
+    counts = {"steps": steps, "batch_size": batch_size, "record_every": record_every}
+    if wrong := [
+        f"{name} must be at least 1, got {n}"
+        for name, n in counts.items()
+        if n is not None and n < 1
+    ]:
+        raise UsageError("; ".join(wrong) + ".")
     x, y = checked(x, "x"), checked(y, "y")
     skeleton = copy.deepcopy(model)
     run = Training(
@@ -91,7 +96,11 @@ def train(
         with torch.no_grad():
             J = run.objective()
         record.write(steps, J)
-    return record.history(skeleton, x, run.opt)
+    try:
+        return record.history(skeleton, x, run.opt)
+    except UsageError:  # diverged: NaN is no result
+        model.load_state_dict(skeleton.state_dict())
+        raise
 
 
 class Training:
@@ -201,7 +210,7 @@ class Record:
             first = self.kept[int(bad.nonzero()[0])]
             raise UsageError(
                 f"the loss is not finite from step {first} on: training diverged. Use a smaller learning "
-                f"rate than {opt.param_groups[0].get('lr')}, or scale x."
+                f"rate than {opt.param_groups[0].get('lr')}, or scale x. The weights are as they were before."
             )
         shapes = {name: tuple(p.shape) for name, p in self.named.items()}
         return History(
@@ -212,8 +221,16 @@ class Record:
 def optimizer_for(optimizer: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer, made on the model's trainable parameters if a function was given."""
     if isinstance(optimizer, torch.optim.Optimizer):
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if held.isdisjoint(map(id, model.parameters())):
+            raise UsageError(
+                "the optimizer holds no parameter of this model: it was made for another one (a copy?). Make it on "
+                "model.parameters(), or give a function such as functools.partial(torch.optim.SGD, lr=0.1)."
+            )
         return optimizer
-    made = optimizer([p for p in model.parameters() if p.requires_grad])
+    params = [p for p in model.parameters() if p.requires_grad]
+    given: Any = optimizer  # whatever a caller without a type checker may pass
+    made = given(params) if callable(given) else given
     if not isinstance(made, torch.optim.Optimizer):
         raise UsageError(
             f"optimizer must be a torch optimizer or a function of parameters that makes one, got "

@@ -92,6 +92,10 @@ def tie(
         if reader is None:
             raise UsageError(no_reader(layer, width))
         plan += [(name, "outgoing", p, 1) for name, p in reader]
+    if not isinstance(how, Tensor) and how not in ("mean", "first"):
+        raise UsageError(
+            f"how must be 'mean', 'first' or a tensor with one unit's incoming weights, got {how!r}."
+        )
     if isinstance(how, Tensor) and how.numel() != weight[0].numel():
         shape = tuple(weight.shape[1:])
         raise UsageError(
