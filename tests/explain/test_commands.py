@@ -53,6 +53,7 @@ REFUSED = [
     ("train --tie both --units 0,x", "give unit numbers as 0,1"),
     ("train --tie both --layer 7", "there is no Linear or Conv layer '7'"),
     ("train --optimizer nothing", "no such optimizer"),
+    ("why w1 --data data.py:pair", "--data goes with a TARGET"),
 ]
 
 
@@ -83,6 +84,21 @@ def test_a_target_of_ones_own(target: str) -> None:
     )
     result = RUN.invoke(app, ["train", target, "--steps", "3", "--loss", "mse"])
     assert result.exit_code == 0 and "layer '0': 4 -> 4 different units of 4" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "line, words", [("why w1", "(mean of 7 samples"), ("train --steps 3", "3 steps of Adam")]
+)
+def test_data_of_ones_own(line: str, words: str, target: str, tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text(
+        "import torch\npair = torch.ones(7, 3), torch.zeros(7, 2)\nlonely = torch.ones(7, 3)\n"
+    )
+    command, *rest = line.split()
+    result = RUN.invoke(app, [command, target, *rest, "--data", f"{tmp_path / 'data.py'}:pair"])
+    assert result.exit_code == 0, result.output
+    assert words in result.stdout and "random" not in result.stderr
+    result = RUN.invoke(app, [command, target, *rest, "--data", f"{tmp_path / 'data.py'}:lonely"])
+    assert result.exit_code == 2 and "expected a pair (x, y), got Tensor" in result.stderr
 
 
 @pytest.mark.extras

@@ -204,6 +204,11 @@ BAD_TRAININGS: list[tuple[dict[str, object], str]] = [
     ({"steps": -1, "batch_size": 0}, "steps must be .* got -1; batch_size must be .* got 0"),
     ({"optimizer": "adam"}, r"partial\(torch.optim.SGD, lr=0.1\)"),
     ({"optimizer": torch.optim.SGD([nn.Parameter(torch.ones(1))])}, "no parameter of this model"),
+    ({"optimizer": torch.optim.LBFGS}, "LBFGS.step wants a closure"),
+    ({"optimizer": torch.optim.Muon}, "refused the parameters of this model: Muon only supports 2D"),
+    ({"x": torch.ones(5, 3).double()}, r"refused x of \(5, 3\) torch.float64: .*samples first"),
+    ({"x": torch.ones(5, 2).float()}, r"refused x of .*dtype of its weights \(torch.float64\)"),
+    ({"x": torch.ones(8, 2).double(), "batch_size": 2}, "x holds 8 samples and y 5"),
     ({"loss": "mse"}, r"loss must be a function loss\(output, y\)"),
     ({"loss": lambda a, y: F.mse_loss(a, y).detach()}, "detaches what it is given"),
     ({"x": torch.ones(0, 2)}, r"x holds no samples: its shape is \(0, 2\)"),
@@ -233,6 +238,14 @@ def test_trainings_that_cannot_be(changed: dict[str, object], words: str) -> Non
     assert all(map(torch.equal, before, net.parameters()))
 
 
+def test_a_frozen_model_is_not_trained() -> None:
+    net = course_network().requires_grad_(False)
+    with pytest.raises(
+        UsageError, match="nothing to train: every parameter has requires_grad=False"
+    ):
+        train(net, *coffee(5), loss=F.mse_loss, optimizer=OPTIMIZERS["sgd"], steps=1)
+
+
 def test_the_record_is_replayed_in_the_mode_of_training() -> None:
     """A batch norm that trains normalises the replayed batch: its moving statistics do not matter."""
     torch.manual_seed(0)
@@ -260,6 +273,8 @@ def test_unknown_names_are_refused() -> None:
     history = trained(course_network(), steps=2)
     with pytest.raises(UsageError, match="no weight 'w99'"):
         history["w99"]
+    with pytest.raises(UsageError, match="layer '0' has units 0 to 1, got 0 and 9"):
+        history.distance("0", 0, 9)
     with pytest.raises(UsageError, match="Layers: 0, 2"):
         history.activations("7")
     with pytest.raises(UsageError, match="no parameter 'x'"):

@@ -69,6 +69,13 @@ InputOption = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="SHAPE", help="Shape of an input of TARGET, as 4,2."),
 ]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:NAME",
+        help="Data for TARGET: (x, y), or a function that returns them; by default random numbers.",
+    ),
+]
 LossOption = Annotated[
     str | None,
     typer.Option(help="mse, bce, cross_entropy, …; by default bce (bundled) or mse (TARGET)."),
@@ -87,6 +94,7 @@ def why(
         ),
     ] = None,
     input: InputOption = None,
+    data: DataOption = None,
     loss: LossOption = None,
     tie: TieOption = Tie.none,
     layer: LayerOption = "0",
@@ -106,7 +114,7 @@ def why(
         from lockstep.explain import compare, draw, explain
 
         target, weights = split(names or [])
-        problem = problem_of(target, input, loss, activation, bias, samples, seed)
+        problem = problem_of(target, input, data, loss, activation, bias, samples, seed)
         tied(problem.model, tie, layer, units)
         given = (problem.model, problem.x, problem.y, problem.loss)
         style = notation.value if notation else None
@@ -128,6 +136,7 @@ def train_command(
         str | None, typer.Argument(metavar="[TARGET]", help="By default the bundled one.")
     ] = None,
     input: InputOption = None,
+    data: DataOption = None,
     loss: LossOption = None,
     tie: TieOption = Tie.none,
     layer: LayerOption = "0",
@@ -158,7 +167,7 @@ def train_command(
         from lockstep.explain.training import train as run_training
         from lockstep.targets import training
 
-        problem = problem_of(target, input, loss, activation, bias, samples, seed)
+        problem = problem_of(target, input, data, loss, activation, bias, samples, seed)
         done = tied(problem.model, tie, layer, units)
         settings = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
         history = run_training(
@@ -211,16 +220,21 @@ def split(names: list[str]) -> tuple[str | None, list[str]]:
 def problem_of(
     target: str | None,
     inputs: list[str] | None,
+    data: str | None,
     loss: str | None,
     activation: Activation,
     bias: bool,
     samples: int,
     seed: int,
 ) -> Problem:
-    """The bundled network with coffee data, or TARGET with its inputs and a target that fits its output."""
+    """The bundled network with coffee data, or TARGET with its data (else inputs and a target that fits its output)."""
     from lockstep.targets import training
 
     if target is None:
+        if data is not None:
+            raise UsageError(
+                "--data goes with a TARGET; the bundled network has data of its own (--samples)."
+            )
         from lockstep.explain.bundled import coffee, course_network
 
         x, y = coffee()
@@ -239,6 +253,10 @@ def problem_of(
             f"{target} is a {type(found.model).__name__}; why and train need a torch.nn.Module."
         )
     function, y = training.loss(loss or "mse", output)
+    if data is not None:
+        example, y = training.pair(data)
+    else:
+        typer.echo("random x and y: give the real data with --data file.py:name", err=True)
     return Problem(found.model, example, y, function)
 
 

@@ -119,6 +119,8 @@ class History:
     def distance(self, layer: str, i: int, j: int) -> Tensor:
         """Largest difference over x between two units' activations, shape (R',)."""
         a = self.activations(layer)
+        if not all(-a.shape[-1] <= unit < a.shape[-1] for unit in (i, j)):
+            raise UsageError(f"layer {layer!r} has units 0 to {a.shape[-1] - 1}, got {i} and {j}.")
         return (a[..., i] - a[..., j]).abs().amax(1)
 
     def effective_width(self, layer: str) -> Tensor:

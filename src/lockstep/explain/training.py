@@ -7,6 +7,7 @@ while training; :class:`~lockstep.explain.history.History` computes them from th
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from lockstep.errors import UsageError
 from lockstep.explain.guest import Loss, arguments, checked, evaluate, refuse_weights
 from lockstep.explain.history import History
+from lockstep.explain.tape import tensors_in
 
 Optimizer = torch.optim.Optimizer | Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 MEMORY = 2**26  # bytes of recorded weights; beyond it every second, third, … step is kept
@@ -134,11 +136,11 @@ class Training:
         with seeded(seed):
             self.noise = torch.get_rng_state()
         with self.going_on():
-            self.opt = optimizer_for(optimizer, model)
+            self.opt = closureless(optimizer_for(optimizer, model))
             self.batches = batches_of(x, y, batch_size, shuffle, seed)
             self.batch = next(self.batches)
             # an x, y or loss that does not fit is refused in words
-            evaluate(loss, call(model, self.batch[0]), self.batch[1])
+            evaluate(loss, fitting(model, self.batch[0]), self.batch[1])
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
@@ -173,6 +175,19 @@ def call(model: nn.Module, x: Any) -> Any:
         return model(x)
     args, kwargs = arguments(x)
     return model(*args, **kwargs)
+
+
+def fitting(model: nn.Module, x: Any) -> Any:
+    """The output on ``x``; an x that does not fit is refused in words."""
+    try:
+        return call(model, x)
+    except RuntimeError as error:
+        given = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors_in(x))
+        dtypes = ", ".join(sorted({str(p.dtype) for p in model.parameters()}))
+        raise UsageError(
+            f"the model refused x of {given}: {error}. x needs the shape that {type(model).__name__} is called with, "
+            f"samples first, and the dtype of its weights ({dtypes})."
+        ) from error
 
 
 class Record:
@@ -229,14 +244,30 @@ def optimizer_for(optimizer: Optimizer, model: nn.Module) -> torch.optim.Optimiz
             )
         return optimizer
     params = [p for p in model.parameters() if p.requires_grad]
+    if not params:
+        raise UsageError("there is nothing to train: every parameter has requires_grad=False.")
     given: Any = optimizer  # whatever a caller without a type checker may pass
-    made = given(params) if callable(given) else given
+    try:
+        made = given(params) if callable(given) else given
+    except ValueError as error:
+        raise UsageError(f"the optimizer refused the parameters of this model: {error}") from error
     if not isinstance(made, torch.optim.Optimizer):
         raise UsageError(
             f"optimizer must be a torch optimizer or a function of parameters that makes one, got "
             f"{type(made).__name__}. For example functools.partial(torch.optim.SGD, lr=0.1)."
         )
     return made
+
+
+def closureless(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Refuses an optimizer that has to evaluate the loss itself."""
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise UsageError(
+            f"{type(optimizer).__name__}.step wants a closure that evaluates the loss again; train() calls step() once "
+            "an update. Use another optimizer, or write the loop and look at it with lockstep.watch."
+        )
+    return optimizer
 
 
 def batches_of(
@@ -246,6 +277,8 @@ def batches_of(
     if size is None:
         while True:
             yield x, y
+    if isinstance(x, Tensor) and isinstance(y, Tensor) and len(x) != len(y):
+        raise UsageError(f"x holds {len(x)} samples and y {len(y)}: give one target a sample.")
     if not isinstance(x, Tensor):
         raise UsageError(
             "batch_size needs x as one tensor (N, …); train on the whole batch instead."

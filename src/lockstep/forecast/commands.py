@@ -119,7 +119,7 @@ def answer(
     function, y = training.loss(loss, result)
     note = "random x and y: give the real data with --data file.py:name, or the numbers say little"
     if data is not None:
-        example, y = pair(data)
+        example, y = training.pair(data)
         note = ""
     given: dict[str, Any] = {
         "loss": function,
@@ -148,17 +148,6 @@ def group_of(text: str) -> tuple[str, tuple[int, ...]]:
     if not layer or len(units) < 2:
         raise UsageError(f"--units {text!r}: give a layer and its units, as --units 0:0,1")
     return layer, units
-
-
-def pair(text: str) -> tuple[Any, Any]:
-    """``(x, y)`` that ``FILE.py:NAME`` holds or returns."""
-    from lockstep.targets import FORMS, python
-
-    value = python.value(text, FORMS)
-    value = value() if callable(value) else value
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise UsageError(f"--data {text}: expected a pair (x, y), got {type(value).__name__}")
-    return value[0], value[1]
 
 
 def write(text: str, output: Path | None) -> None:

@@ -59,6 +59,17 @@ def optimizer(name: str, **settings: float | None) -> Callable[..., torch.optim.
     return functools.partial(made, **given)
 
 
+def pair(text: str) -> tuple[Any, Any]:
+    """``(x, y)`` that ``FILE.py:NAME`` holds or returns: what ``--data`` takes."""
+    from lockstep.targets import FORMS, python
+
+    value = python.value(text, FORMS)
+    value = value() if callable(value) else value
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise UsageError(f"--data {text}: expected a pair (x, y), got {type(value).__name__}")
+    return value[0], value[1]
+
+
 def loss(name: str, output: Any) -> tuple[Callable[..., torch.Tensor], torch.Tensor]:
     """A loss by name, and a target of the shape and dtype that it wants for ``output``."""
     function = LOSSES.get(name.lower())
