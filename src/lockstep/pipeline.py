@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from .partition.modules import (
 )
 from .partition.reasons import Explainer
 from .partition.verdict import Verdict, locked_classes, verdict
-from .symbolic.digest import sealing
+from .symbolic.digest import digest
 from .symbolic.optimizer import Plan, plan_of
 from .symbolic.passes import Example, named_tensors
 from .symbolic.places import Place
@@ -67,7 +68,9 @@ def audit(
     ((0, 1),)
     """
     start = time.perf_counter()
-    with quarters(), sealing(subject := subject_of(model)) as sealed:
+    with quarters():
+        subject: Subject = subject_of(model)
+        sealed = cache(partial(digest, subject))
         inputs, targets = subject.prepare(_checked(inputs)), subject.prepare(targets)
         example = Example(inputs, targets, subject.criterion(loss), data)
         plan: Plan = plan_of(subject.parameters, optimizer, update)

@@ -9,7 +9,6 @@ import torch
 
 from lockstep.field import thin
 from lockstep.field.arithmetic import FIRST, Field
-from lockstep.field.outer import Outer
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -43,22 +42,6 @@ def test_products(a: tuple[int, int], b: tuple[int, int], turned: bool, threads:
         part = x[:, k : k + 512].double() @ y[k : k + 512].double()  # below 2^47: exact
         wanted = (wanted + part.long()).remainder(f.p)
     assert torch.equal(f.matmul(x, y), f.integer(wanted))
-
-
-@pytest.mark.parametrize("shape", [(700, 5, 300), (3, 64, 70_000), (70_001, 2, 1)])
-def test_zeros_of_a_pending_product(shape: tuple[int, int, int], threads: int) -> None:
-    rows, terms, columns = shape
-    generator = torch.Generator().manual_seed(1)
-    f = Field(FIRST, 5)
-    a, b = f.symbols((rows, terms), generator), f.symbols((terms, columns), generator)
-    a[rows // 2] = 0
-    a[0, 1:], b[1:, 0] = 0, 0
-    a[0, 0] = 1  # its product with column 0 is b[0, 0]
-    b[0, 0] = 0
-    product = Outer(f, a, b, 1)
-    wanted = (f.matmul(a, b) == 0).nonzero()
-    assert len(wanted) > columns
-    assert torch.equal(product.zeros(), wanted)
 
 
 def test_a_row_that_is_dropped_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

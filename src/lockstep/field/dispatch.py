@@ -30,7 +30,7 @@ from ..errors import ControlFlowError, LockstepError, MissingRuleError, Undecide
 from . import rules as _rules  # noqa: F401  registers every rule
 from .arithmetic import STORE, Field
 from .nest import leaves, rebuilt
-from .outer import outer, worthwhile
+from .outer import Factors, worthwhile
 from .registry import MOVES, NOISE, REFUSED, RULES, Rule
 from .residue import FAR_BELOW, Cell, Promised, Residue, embed_constant, known, promised, symbolic
 from .running import claimed, running
@@ -298,7 +298,9 @@ class Engine(TorchDispatchMode):
         tensors = [x for x in flat if isinstance(x, Tensor)]
         dtype = rule.gives or kwargs.get("dtype") or _result_dtype(func, args, kwargs, tensors)
         if self.backward and name == "mm" and worthwhile(*inner_args):
-            return outer(self.field, inner_args[0], inner_args[1], dtype, degree)
+            a, b = inner_args
+            shape = torch.Size((a.shape[0], b.shape[1]))
+            return Factors(a, b, shape).pending(self.field, dtype, degree)
         self.operands = {
             id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)
         }
@@ -311,6 +313,8 @@ class Engine(TorchDispatchMode):
         owned = {_storage(x) for x in plain if isinstance(x, Tensor)}
 
         def wrap(t: Any) -> Any:
+            if isinstance(t, Factors):
+                return t.pending(self.field, dtype, degree)
             if not isinstance(t, Tensor) or isinstance(t, Residue) or t.dtype is not STORE:
                 if type(t) is Tensor and _storage(t) not in owned:
                     self._made.add(_storage(t))

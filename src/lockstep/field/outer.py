@@ -1,11 +1,13 @@
 """A matrix product that has not been computed yet.
 
-The gradient of a dense weight is (out, samples) @ (samples, in): few numbers make many. Most audits only ask
-which of its entries are zero, and then only of a handful; so the backward pass keeps the two factors, and
-whatever needs the entries themselves asks for ``flat`` and gets them.
+The gradient of a dense weight is (out, samples) @ (samples, in), and so is that of a convolution on a small map: few
+numbers make many. Most audits only ask which of its entries are zero, and then only of a handful; so the backward pass
+keeps the two factors, and whatever needs the entries themselves asks for ``flat`` and gets them.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,6 +31,14 @@ class Outer(Promised):
     def __init__(self, field: Field, a: Tensor, b: Tensor, degree: int) -> None:
         self.field, self.a, self.b = field, a, b
         super().__init__(lambda: field.matmul(a, b), degree=degree)
+
+    @property
+    def rows(self) -> int:
+        return self.a.shape[0]
+
+    @property
+    def columns(self) -> int:
+        return self.b.shape[1]
 
     def zeros(self) -> Tensor:
         """(row, column) of every entry that is 0 modulo p, found a band of rows at a time, in the cache.
@@ -62,6 +72,14 @@ def worthwhile(a: Tensor, b: Tensor) -> bool:
     return a.shape[0] * b.shape[1] >= SMALLEST and a.shape[1] <= MOST_TERMS
 
 
-def outer(field: Field, a: Tensor, b: Tensor, dtype: torch.dtype, degree: int) -> Residue:
-    """The residue tensor of a product that is still to be computed."""
-    return promised(torch.Size((a.shape[0], b.shape[1])), Outer(field, a, b, degree), dtype)
+@dataclass(frozen=True)
+class Factors:
+    """What a rule may return for ``a @ b``, seen as ``shape``, where that is :func:`worthwhile`."""
+
+    a: Tensor
+    b: Tensor
+    shape: torch.Size
+
+    def pending(self, field: Field, dtype: torch.dtype, degree: int) -> Residue:
+        """The residue tensor of the product, which is still to be computed."""
+        return promised(self.shape, Outer(field, self.a, self.b, degree), dtype)

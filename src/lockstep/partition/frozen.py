@@ -28,7 +28,7 @@ def unread(trace: Trace) -> dict[str, tuple[int, int]]:
     out = {}
     for name in trace.still:
         seen = trace.seen[name]
-        count = 0 if seen is None else int((~seen).sum())
+        count = 0 if seen is None else seen.numel() - int(seen.count_nonzero())
         if count:
             out[name] = (count, trace.shapes[name].numel())
     return out

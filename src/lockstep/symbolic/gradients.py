@@ -47,13 +47,15 @@ class Gradient:
         product = self._pending()
         if product is not None and before is None:
             cell, turned = product
-            at = cell.zeros()
-            row, column = (at[:, 1], at[:, 0]) if turned else (at[:, 0], at[:, 1])
-            return row * self.value.shape[1] + column
+            row, column = cell.zeros().unbind(1)
+            return column * cell.rows + row if turned else row * cell.columns + column
         if product is not None and before is not None and before.dtype is torch.int64:
             cell, turned = product
-            row, column = before // self.value.shape[1], before % self.value.shape[1]
-            return before[(cell.at(column, row) if turned else cell.at(row, column)) == 0]
+            first, second = (
+                before // (width := cell.rows if turned else cell.columns),
+                before % width,
+            )
+            return before[(cell.at(second, first) if turned else cell.at(first, second)) == 0]
         values = self.residues()
         assert values is not None
         flat = values.reshape(-1)
@@ -63,19 +65,15 @@ class Gradient:
         return zero.nonzero().view(-1) if 8 * int(zero.sum()) < count else zero
 
     def _pending(self) -> tuple[Outer, bool] | None:
-        """(product, whether the gradient is its transpose), if it is just that."""
+        """(product, whether the gradient is its transpose), if it is just that: entry by entry, in that order."""
         g = self.value
-        if (
-            not isinstance(g, Residue)
-            or not isinstance(g.cell, Outer)
-            or not g.cell.pending
-            or g.dim() != 2
-        ):
+        if not isinstance(g, Residue) or not isinstance(g.cell, Outer) or not g.cell.pending:
             return None
-        rows, columns = g.cell.a.shape[0], g.cell.b.shape[1]
-        if tuple(g.shape) == (rows, columns) and g.stride() == (columns, 1):
+        if g.numel() != g.cell.rows * g.cell.columns:
+            return None
+        if g.is_contiguous():
             return g.cell, False
-        if tuple(g.shape) == (columns, rows) and g.stride() == (1, columns):
+        if tuple(g.shape) == (g.cell.columns, g.cell.rows) and g.t().is_contiguous():
             return g.cell, True
         return None
 

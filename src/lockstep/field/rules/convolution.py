@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..arithmetic import TERMS, Field
+from ..outer import MOST_TERMS, SMALLEST, Factors
 from ..registry import rule
 
 _conv = torch.ops.aten.convolution.default
@@ -69,16 +71,32 @@ def convolution_backward(
     output_padding: list[int],
     groups: int,
     output_mask: list[bool],
-) -> tuple[Tensor | None, ...]:
+) -> tuple[Tensor | Factors | None, ...]:
     geometry = (stride, padding, dilation, transposed, output_padding, groups)
-    grad_x = grad_w = grad_b = None
+    grad_x = grad_b = None
+    grad_w: Tensor | Factors | None = None
     if output_mask[0]:
         grad_x = _input_gradient(f, grad, x, w, geometry)
     if output_mask[1]:
-        grad_w = _weight_gradient(f, grad, x, w, geometry)
+        grad_w = _factors(grad, x, w, geometry) or _weight_gradient(f, grad, x, w, geometry)
     if output_mask[2]:
         grad_b = f.sum(grad, tuple(d for d in range(grad.dim()) if d != 1))
     return grad_x, grad_w, grad_b
+
+
+def _factors(grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Factors | None:
+    """The weight's gradient as a product over samples and positions, of which small maps have few.
+
+    (O, N positions) @ (N positions, C window): Chellapilla, Puri, Simard 2006.
+    """
+    stride, padding, dilation, transposed, _, groups = geometry
+    if transposed or groups > 1 or w.dim() != 4 or x.dim() != 4:
+        return None
+    a = grad.movedim(1, 0).flatten(1)
+    if a.shape[1] > MOST_TERMS or w.numel() < SMALLEST:
+        return None
+    both = [(n[0], n[-1]) for n in (w.shape[2:], dilation, padding, stride)]
+    return Factors(a, F.unfold(x, *both).transpose(1, 2).flatten(0, 1), w.shape)
 
 
 def _input_gradient(
