@@ -12,7 +12,7 @@ from torch import nn
 
 import lockstep
 from lockstep.errors import UsageError
-from lockstep.treat import merge
+from lockstep.treat import merge, untie, widen
 
 UNITS = {"twin", "mirror", "balanced"}
 
@@ -399,3 +399,56 @@ def test_grouped_query_heads_of_llama() -> None:
     receipt = merge(model, {"input_ids": torch.arange(24).reshape(4, 6) % 11}).apply()
     assert receipt.function.kept
     assert (attention.q_proj.out_features, attention.num_key_value_groups) == (8, 1)
+
+
+def test_of_two_recurrent_layers_the_same_number_of_units_goes() -> None:
+    """Three copies below, two above, and one hidden_size: one goes from each, and one more is refused."""
+    model, x = zoo.Recurrent("lstm", 3, 3, num_layers=2), zoo.data(4, 3, 3)
+    widen(model, x, "lstm[l0]", units=[0], split=(1 / 3, 1 / 3, 1 / 3)).apply()
+    with torch.no_grad():  # unit 2 of the layer above differs again
+        model.lstm.weight_ih_l1[2] += 0.1
+    model = model.double()
+    x = x.double()
+    want = model(x).detach()
+    plan = merge(model, x)
+    assert [str(r.units) for r in plan.refused if "one hidden_size" in r.reason] == ["(2,)"]
+    assert plan.apply().function.kept and model.lstm.hidden_size == 4
+    torch.testing.assert_close(model(x).detach(), want, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.extras
+def test_packed_heads_of_gpt2_come_and_go() -> None:
+    """q, k and v are one Conv1D; its module keeps their length as ``split_size``."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        vocab_size=11, n_embd=8, n_layer=1, n_head=2, n_positions=8, use_cache=False,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    model = transformers.GPT2Model(config).eval()
+    x = {"input_ids": torch.arange(24).reshape(4, 6) % 11}
+    before = copy.deepcopy(model.state_dict())
+    attention = model.h[0].attn
+    assert widen(model, x, "h.0.attn.c_attn", units=[1], split="halves").apply().function.kept
+    assert (attention.num_heads, attention.split_size, attention.c_attn.nf) == (3, 12, 36)
+    merge(model, x).apply()
+    assert (attention.num_heads, attention.split_size, attention.c_attn.nf) == (2, 8, 24)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+@pytest.mark.extras
+def test_equal_experts_of_mixtral_are_untied_and_not_merged() -> None:
+    """Its experts are packed, its router picks two of them: of equal ones it would pick others than before."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.MixtralConfig(
+        vocab_size=11, hidden_size=8, intermediate_size=8, num_hidden_layers=1, use_cache=False,
+        num_attention_heads=2, num_key_value_heads=1, num_local_experts=3, num_experts_per_tok=2,
+    )  # fmt: skip
+    model = transformers.MixtralForCausalLM(config).eval()
+    x = {"input_ids": torch.arange(24).reshape(4, 6) % 11}
+    layer = model.model.layers[0]
+    with torch.no_grad():
+        for name, p in layer.mlp.named_parameters():
+            assert "expert" in name or "gate" in name
+            p[1:] = p[:1]
+    assert any("depends on the values" in r.reason for r in merge(model, x).refused)
+    assert untie(model, x).apply().after.locked == ()

@@ -36,11 +36,18 @@ CASES = {
     "norms": (norms, "0", [1, 3]),
     "transposed": (lambda: zoo.conv(2, first=nn.ConvTranspose2d(2, 4, 3), twins=False), "0", [2]),
     "lstm": (lambda: (zoo.Recurrent("lstm", 3, 4), zoo.data(4, 3, 3)), "lstm[l0]", [0, 3]),
+    "lstm of two layers": (
+        lambda: (zoo.Recurrent("lstm", 3, 4, num_layers=2), zoo.data(4, 3, 3)), "lstm[l1]", [0, 3],
+    ),
+    "gru both ways": (
+        lambda: (zoo.Recurrent("gru", 3, 4, bidirectional=True), zoo.data(4, 3, 3)), "gru[l0]", [2],
+    ),
+    "multi-head attention": (zoo.mha, "attn[q]", [5]),
     "gru cell": (lambda: (zoo.Cells(nn.GRUCell), zoo.data(4, 3, 3)), "cell", [1]),
     "gated": (lambda: (Gated(), zoo.data(6, 3)), "up", [4]),
     "head": (zoo.attention, "v", [5]),
     "bare": (lambda: (zoo.Einsum(False), zoo.data(5, 3)), "W1", [2]),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -152,11 +159,6 @@ def test_wrong_use(layer, options, message) -> None:
         (lambda: zoo.mlp(4, 3, 2), "2", "outputs of the model"),
         (lambda: (zoo.Autoencoder(False), zoo.data(5, 6)), "W", "tied weights"),
         (lambda: zoo.mha(add_bias_kv=True), "attn[v]", "add_bias_kv"),
-        (
-            lambda: (zoo.Recurrent("lstm", 3, 4, num_layers=2), zoo.data(4, 3, 3)),
-            "lstm[l0]",
-            "one hidden_size serves all layers",
-        ),
     ],
 )
 def test_what_cannot_be_widened_is_refused(build, layer, reason) -> None:

@@ -33,6 +33,29 @@ class Component:
         return [(layer, u) for layer, units in self.layers.items() for u in units]
 
 
+def not_followed(wiring: Wiring, units: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """Layer → why nobody can tell what reads these units of it (a router's rows)."""
+    out = {}
+    for layer, chosen in units.items():
+        try:
+            wiring.taint((layer, u) for u in chosen)
+        except UsageError as error:
+            out[layer] = str(error)
+    return out
+
+
+def siblings(wiring: Wiring, layer: str) -> list[str]:
+    """Layers that share one ``hidden_size`` with ``layer``: all layers and directions of a recurrent module."""
+    place = wiring.places[layer]
+    if place.source != "hidden":
+        return [layer]
+    return [
+        name
+        for name, other in wiring.places.items()
+        if other.module == place.module and other.source == "hidden"
+    ]
+
+
 def components(
     wiring: Wiring, units: Mapping[str, Sequence[int]]
 ) -> list[dict[str, tuple[int, ...]]]:

@@ -19,7 +19,15 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..pipeline import audit
 from ..types import Audit
-from .components import Axis, Component, components, located, values_along
+from .components import (
+    Axis,
+    Component,
+    components,
+    located,
+    not_followed,
+    siblings,
+    values_along,
+)
 from .edits import Map, Rewrite, Role, carry_out
 from .fitting import fitted, require_module
 from .lossy import nearly
@@ -29,6 +37,7 @@ from .trajectory import follows, moved
 from .wiring import Read, Wiring, doubled, duplicate
 
 EQUAL = 1e-9
+SHARED = "one hidden_size serves all layers and directions of a recurrent module: as many go as in its other layers"
 
 
 @dataclass(frozen=True)
@@ -157,11 +166,11 @@ def _joined(start: Plan, wiring: Wiring, wanted: dict[str, Classes]) -> Plan:
     good: list[list[Rewrite]] = []
     names: list[str] = []
     reads = moved_reads(wiring, model, start.inputs)
-    try:
-        groups = components(wiring, {n: sorted(c.gone) for n, c in wanted.items()})
-    except UsageError as error:
-        refused += [Refusal(n, tuple(c.gone), str(error)) for n, c in wanted.items()]
-        groups = []
+    wanted = _even(wiring, wanted, refused)
+    strange = not_followed(wiring, {n: sorted(c.gone) for n, c in wanted.items()})
+    refused += [Refusal(n, tuple(wanted[n].gone), reason) for n, reason in strange.items()]
+    wanted = {n: c for n, c in wanted.items() if n not in strange}
+    groups = components(wiring, {n: sorted(c.gone) for n, c in wanted.items()})
     for group in groups:
         reason, rewrites = "", []
         try:
@@ -191,6 +200,22 @@ def _joined(start: Plan, wiring: Wiring, wanted: dict[str, Classes]) -> Plan:
     counts = counts_of(wiring, together)
     plan = replace(plan, what=what, counts=counts, uneven=uneven(wiring, together))
     return replace(plan, notes=(*plan.notes, trained(plan, counts)))
+
+
+def _even(wiring: Wiring, wanted: dict[str, Classes], refused: list[Refusal]) -> dict[str, Classes]:
+    """Of layers that share one ``hidden_size`` the same number of units goes; what is more in one layer stays."""
+    out = {}
+    for name, classes in wanted.items():
+        fewest = min(
+            (len(wanted[n].gone) if n in wanted else 0 for n in siblings(wiring, name)),
+            default=0,
+        )
+        kept = dict(sorted(classes.gone.items())[:fewest])
+        rest = tuple(u for u in classes.gone if u not in kept)
+        if rest and fewest:
+            refused.append(Refusal(name, rest, SHARED))
+        out[name] = Classes(name, kept) if fewest else classes
+    return out
 
 
 def trained(plan: Plan, counts: Mapping[str, tuple[Tensor, Tensor]]) -> str:

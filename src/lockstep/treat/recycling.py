@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..pipeline import audit
 from . import function
-from .components import Component, components, located, values_along
+from .components import Component, components, located, not_followed, values_along
 from .edits import Edit, Write, carry_out
 from .fitting import require_module
 from .merging import certified, moved_reads, partners
@@ -219,12 +219,10 @@ class _Jobs:
         exact: bool,
         first: Callable[[Component], None],
     ) -> None:
-        try:
-            groups = components(self.wiring, wanted)
-        except UsageError as error:
-            self.refused += [Refusal(n, tuple(u), str(error)) for n, u in wanted.items()]
-            return
-        for group in groups:
+        strange = not_followed(self.wiring, wanted)
+        self.refused += [Refusal(n, tuple(wanted[n]), reason) for n, reason in strange.items()]
+        wanted = {n: units for n, units in wanted.items() if n not in strange}
+        for group in components(self.wiring, wanted):
             values = {n: t.clone() for n, t in self.values.items()}
             touched = {n: t.clone() for n, t in self.touched.items()}
             fresh = {n: t.clone() for n, t in self.fresh.items()}

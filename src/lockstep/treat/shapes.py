@@ -196,7 +196,8 @@ def _bare(path: str, module: Any, rewrites: Sequence[Rewrite]) -> Iterator[Attri
 
 def _equal(path: str, module: nn.Module, rewrite: Rewrite) -> Iterator[Attribute]:
     """Integers of a module that equal the old size; not those that other tables speak of."""
-    if isinstance(module, (nn.Linear, CONV, NORM, nn.RNNBase, nn.Embedding)):
+    known = (nn.Linear, CONV, NORM, nn.RNNBase, nn.Embedding, nn.MultiheadAttention)
+    if isinstance(module, known) or type(module).__name__ == "Conv1D":
         return
     for name, value in module.__dict__.items():
         if type(value) is int and value == rewrite.old and not name.startswith("_"):

@@ -182,6 +182,14 @@ def copies_of(
     return [copies for copies in found if copies.size], refused
 
 
+def _reads(wiring: Wiring, units: Sequence[tuple[str, int]]) -> dict[str, Tensor]:
+    """What reads the units; nothing where that cannot be told (routers): they are moved by their own weights then."""
+    try:
+        return wiring.taint(units).reads
+    except UsageError:
+        return {}
+
+
 Node = tuple[str, tuple[int, ...], tuple[float, ...]]
 
 
@@ -190,7 +198,7 @@ def _tandems(wiring: Wiring, nodes: Sequence[Node]) -> list[list[Node]]:
     groups: list[tuple[list[Node], dict[str, Tensor]]] = []
     for node in nodes:
         layer, units, _ = node
-        mine, masks = [node], dict(wiring.taint((layer, u) for u in units[1:]).reads)
+        mine, masks = [node], dict(_reads(wiring, [(layer, u) for u in units[1:]]))
         rest = []
         for others, seen in groups:
             meets = any(bool((masks[n] & seen[n]).any()) for n in masks.keys() & seen.keys())
@@ -215,7 +223,7 @@ def _of_units(wiring: Wiring, model: nn.Module, tandem: Sequence[Node]) -> Copie
         for layer, unit in chosen:
             for name, mask in wiring.incoming(layer, [unit]):
                 mine[name] = mine[name] | mask if name in mine else mask
-        for name, mask in wiring.taint(chosen).reads.items():
+        for name, mask in _reads(wiring, chosen).items():
             mine[name] = mine[name] | mask if name in mine else mask
         masks.append({n: m for n, m in mine.items() if n in parameters})
     common = [n for n in masks[0] if all(n in m for m in masks)]

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import UsageError
 from ..pipeline import audit
-from .components import Axis, closed, located
+from .components import Axis, closed, located, siblings
 from .edits import Map, Rewrite, Role
 from .fitting import fitted, require_module
 from .plan import Plan, Refusal, auditor
@@ -136,11 +136,19 @@ def chosen_units(
 
 
 def _groups(wiring: Wiring, layer: str, units: Sequence[int]) -> list[dict[str, tuple[int, ...]]]:
-    """Each unit with what must be copied along; a head that holds several of them once."""
+    """Each unit with what must be copied along; a head that holds several of them once.
+
+    A recurrent module has one ``hidden_size``: the unit of the same number is copied in its other layers.
+    """
     groups: list[dict[str, tuple[int, ...]]] = []
     for unit in units:
-        if not any(unit in group[layer] for group in groups):
-            groups.append(closed(wiring, layer, unit))
+        if any(unit in group[layer] for group in groups):
+            continue
+        together: dict[str, tuple[int, ...]] = {}
+        for sibling in siblings(wiring, layer):
+            for name, found in closed(wiring, sibling, unit).items():
+                together[name] = tuple(sorted({*together.get(name, ()), *found}))
+        groups.append(together)
     return groups
 
 

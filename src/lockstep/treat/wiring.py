@@ -410,6 +410,10 @@ def duplicate(model: nn.Module) -> nn.Module:
             f"the model cannot be copied, and a treatment is tried on a copy first: "
             f"{type(error).__name__}: {error}. Give it a __deepcopy__, or remove what cannot be copied."
         ) from error
+    if hasattr(
+        twin, "set_experts_implementation"
+    ):  # of transformers: the grouped product knows no float64
+        twin.set_experts_implementation("eager")  # type: ignore[operator]
     for module in twin.modules():
         if "Dropout" in type(module).__name__:
             module.eval()

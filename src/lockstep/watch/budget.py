@@ -1,10 +1,11 @@
 """What a watch may cost: a share of the time that training takes, and the rule that keeps it.
 
-Every row is timed, hooks and sinks included. A row that falls due is taken if its cost (the median of the last five)
-and the looks at ties since the last row come to at most ``share`` of the training time since then; otherwise it is
-left out, its step is noted in ``skipped``, and the next one in the interval has its turn. Three rows are taken whatever
-they cost: the first, the second, from which the rule learns the cost (the first also pays for PyTorch warming up), and
-the last. Looks at ties take at most half of the share, after the first hundred, which are always taken.
+Every row is timed, hooks and sinks included. A row that falls due is taken if what the watch has spent since the first
+row, and what a row costs (the median of the last five), come to at most ``share`` of the time that training has taken
+since; otherwise it is left out, its step is noted in ``skipped``, and the next one in the interval has its turn. Three
+rows are taken whatever they cost: the first, which also pays for PyTorch's warming up and is not counted, the second,
+from which the rule learns the cost, and the last. Looks at ties take at most half of the share, after the first
+hundred, which are always taken.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Budget:
             self.spend(end - start)
             if self._ended:
                 self._costs.append(self._row or 0.0)
-                self._row, self._ended, self._since = None, False, (end, self._own)
+                self._row, self._ended = None, False
+                if len(self._costs) == 1:
+                    self._since = end, self._own
 
     def spend(self, seconds: float) -> None:
         """So much was spent, in a hook for example; a hook inside :meth:`spending` is counted there."""
