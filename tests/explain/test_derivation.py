@@ -391,6 +391,23 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
         r"refused x of shape \(4, 3\)",
     ),
     (
+        "one sample for a batch norm",
+        lambda: explain(
+            nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), X, Y, F.mse_loss, "0.bias[0]"
+        ),
+        r"refused x of shape \(1, 2\): Expected more than 1 value",
+    ),
+    (
+        "an index that an embedding does not have",
+        lambda: explain(nn.Embedding(3, 1), torch.tensor([7]), Y, F.mse_loss, "weight[0,0]"),
+        r"refused x of shape \(1,\): index out of range",
+    ),
+    (
+        "two inputs for one",
+        lambda: explain(course_network(), (X, X), Y, F.mse_loss, "w1"),
+        r"refused x of shape \(1, 2\), \(1, 2\): .*positional argument",
+    ),
+    (
         "noise",
         lambda: explain(Noisy(), torch.ones(4, 3), torch.ones(4, 1), F.mse_loss, "linear.bias[0]"),
         r"'drop' \(Dropout\) draws random numbers.*model\.eval\(\)",

@@ -80,6 +80,7 @@ REFUSED = [
     (lambda: train(network(), X, Y, loss=half, optimizer=partial(torch.optim.SGD, lr=1.0), steps=1),
      r"Train a Keras model with its own fit\(\)"),
     (lambda: explain(network(), X, Y, half, "w99"), "there is no weight 'w99'"),
+    (lambda: explain(network(), torch.ones(1, 5), Y, half, "w1"), r"refused x of shape \(1, 5\).*incompatible"),
 ]  # fmt: skip
 
 

@@ -27,6 +27,12 @@ from lockstep.symbolic.subject import Subject, subject_of
 
 Loss = Callable[..., torch.Tensor]
 Model = nn.Module | Subject
+REFUSALS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+)  # what layers raise for an x that does not fit
 
 
 @dataclass(eq=False)
@@ -82,11 +88,15 @@ def run(model: Model, x: Any, y: Any, loss: Loss) -> Run:
     double = not isinstance(model, Subject)  # operations of Keras return to float32
     try:
         plain = forward(model, x, y, loss, double=double)
-    except RuntimeError:  # a forward that insists on its own dtype, or an x that does not fit
+    except UsageError:
+        raise
+    except REFUSALS:  # a forward that insists on its own dtype, or an x that does not fit
         double = False
         try:
             plain = forward(model, x, y, loss, double=False)
-        except RuntimeError as error:
+        except UsageError:
+            raise
+        except REFUSALS as error:
             shapes = ", ".join(shape_of(t) for t in tensors_in(x))
             raise UsageError(
                 f"the model refused x of shape {shapes}: {error}. x needs the shape that "

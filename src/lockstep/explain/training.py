@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from lockstep.errors import UsageError
-from lockstep.explain.guest import Loss, arguments, checked, evaluate, refuse_weights
+from lockstep.explain.guest import REFUSALS, Loss, arguments, checked, evaluate, refuse_weights
 from lockstep.explain.history import History
 from lockstep.explain.tape import tensors_in
 
@@ -181,7 +181,7 @@ def fitting(model: nn.Module, x: Any) -> Any:
     """The output on ``x``; an x that does not fit is refused in words."""
     try:
         return call(model, x)
-    except RuntimeError as error:
+    except REFUSALS as error:
         given = ", ".join(f"{tuple(t.shape)} {t.dtype}" for t in tensors_in(x))
         dtypes = ", ".join(sorted({str(p.dtype) for p in model.parameters()}))
         raise UsageError(
