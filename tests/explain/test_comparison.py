@@ -64,6 +64,12 @@ VERDICTS = [
         "dJ/dw1 and dJ/dw5 differ because their chains part: w5 · a1 (1 - a1) · x1 against a1.",
         ["dz3/da1", "da1/dz1", "dz1/dw1", None],
     ),
+    (
+        (*A, 0.5, 0.500001),
+        "w1 w3",
+        "dJ/dw1 and dJ/dw3 differ because w5 = 0.5 and w6 = 0.500001 differ.",
+        ["dz3/da1"],
+    ),
     ((*A, 0.3, -0.8), "w1 w1", "dJ/dw1 is compared with itself: every factor is the same.", []),
 ]
 

@@ -12,11 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from lockstep.lab.address import decoded
-from lockstep.lab.state import State
+from lockstep.lab.state import Selection, State
 
 PATIENCE = 60.0  # seconds: the machine may be busy with other things
 FLAGS = (
@@ -111,6 +112,13 @@ class Lab:
             text,
         )
 
+    def drag(self, selector: str, down: int) -> None:
+        """The mouse pressed on an element, moved down by so many pixels, and let go."""
+        made = self.one(selector)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", made)
+        hand = ActionChains(self.driver).move_to_element(made).click_and_hold()
+        hand.move_by_offset(0, down // 2).move_by_offset(0, down - down // 2).release().perform()
+
     @property
     def step(self) -> int:
         """Updates done."""
@@ -134,6 +142,11 @@ class Lab:
     @property
     def state(self) -> State:
         """The state in the address."""
+        return self.shown[0]
+
+    @property
+    def shown(self) -> tuple[State, Selection]:
+        """The state and the selection in the address."""
         return decoded(parse_qs(urlsplit(self.driver.current_url).query).get("s", [""])[0])
 
     def reaches(self, step: int) -> None:

@@ -18,10 +18,10 @@ from selenium.webdriver.common.keys import Keys
 from lockstep import compare, train
 from lockstep.explain.derivation import number
 from lockstep.lab import network as nets
-from lockstep.lab.address import encoded
+from lockstep.lab.address import as_json, encoded
 from lockstep.lab.datasets import points
 from lockstep.lab.lessons import lessons
-from lockstep.lab.state import State
+from lockstep.lab.state import Selection, State
 
 pytestmark = pytest.mark.browser
 
@@ -67,11 +67,11 @@ def test_each_lesson_loads_trains_and_reaches_its_verdict(lab: Lab, name: str) -
     lab.reaches(lesson.steps)
     assert lab.one(".answer").text == lesson.answer
     assert lab.badge.startswith(TEXTS[lesson.verdict])
-    points = lab.driver.execute_script(
+    points = (
         "const c = getElement(document.querySelector('.curves').id.slice(1));"
-        "return c.charts.map((chart) => chart.getOption().series[0].data.length)"
+        "return Math.min(...c.lines.map((lines) => lines[0].points.length))"
     )
-    assert min(points) > 3
+    lab.until(lambda: lab.driver.execute_script(points) > 3, "curves")
     if lesson.verdict == "locked":
         assert re.fullmatch(
             r"0, exactly|\d(\.\d+)?e-1[5-9], by rounding only", lab.one("[data-curve='2']").text
@@ -92,6 +92,88 @@ def test_editing_a_weight_changes_the_certificate(lab: Lab) -> None:
     field.send_keys("0.75", Keys.ENTER)
     lab.until(lambda: lab.badge == "will separate, because w5 ≠ w6")
     assert lab.state.weights == (0.4, -0.3, 0.4, -0.3, 0.1, 0.1, 0.5, 0.75, 0.0)
+
+
+def test_weights_are_dragged_and_changed_by_keys(lab: Lab) -> None:
+    lab.open("?lesson=outgoing-equal")
+    lab.drag("[data-label=w6] text", -30)
+    lab.until(lambda: lab.badge == "will separate, because w5 ≠ w6")
+    assert lab.state.weights == (0.4, -0.3, 0.4, -0.3, 0.1, 0.1, 0.5, 1.1, 0.0)
+    assert lab.shown[1].weights == ("w1", "w3")  # a drag chooses nothing
+    lab.drag("[data-weight=b1] text", 20)
+    lab.until(lambda: lab.badge == "separate from the start, because b1 ≠ b2")
+    assert lab.state.weights is not None and lab.state.weights[4] == -0.3
+    lab.one("[data-weight=b1]").send_keys("+")
+    lab.until(lambda: lab.state.weights is not None and lab.state.weights[4] == -0.2)
+    lab.driver.back()
+    lab.until(lambda: lab.state.weights is not None and lab.state.weights[4] == -0.3)
+
+
+def test_what_is_selected_is_in_the_address(lab: Lab) -> None:
+    lab.open("?s=" + encoded(State(hidden=(3, 2))))
+    lab.click("[data-weight=w2]")
+    lab.until(lambda: lab.shown[1].weights == ("w2",))
+    lab.click("[data-weight=b4]")
+    lab.click("[data-unit='2,1']")
+    lab.type(".why input", "7")
+    wanted = Selection(("w2", "b4"), 2, (1,), 6)
+    lab.until(lambda: lab.shown[1] == wanted)
+    link = lab.driver.current_url
+    lab.open()
+    lab.driver.get(link)
+    lab.ready()
+    assert lab.shown[1] == wanted
+    pressed = lab.all("[data-weight][aria-pressed=true]")
+    assert {e.get_attribute("data-weight") for e in pressed} == {"w2", "b4"}
+    assert lab.one("[data-unit='2,1']").get_attribute("aria-pressed") == "true"
+    lab.open("?s=" + encoded(State(), Selection(weights=("w77",), units=(0, 1))))
+    lab.until(lambda: lab.said == "There is no weight w77 in this network.")
+
+
+def test_a_saved_run_is_loaded_and_a_wrong_one_refused(lab: Lab, tmp_path: Path) -> None:
+    state, selection = State(hidden=(3,), seed=9, steps=50), Selection(("w4",), 1, (0, 2), 3)
+    saved, wrong = tmp_path / "run.json", tmp_path / "wrong.json"
+    saved.write_text(as_json(state, selection), "utf-8")
+    lab.open("?lesson=all-equal")
+    for text, phrase in [
+        ("PK", "wrong.json is not loaded: the file is no JSON"),
+        ('{"hidden": [99], "lr": "x"}', "lr: 'x' is not of type 'number'"),
+        (" " * 90_000, "more than 20000 characters"),
+    ]:
+        wrong.write_text(text, "utf-8")
+        lab.one("[data-do=file]").send_keys(str(wrong))
+        lab.until(lambda phrase=phrase: phrase in lab.said, phrase)
+        assert lab.badge == "locked for ever" and lab.state.lesson == "all-equal"
+    lab.one("[data-do=file]").send_keys(str(saved))
+    lab.reaches(50)
+    assert lab.shown == (state, selection) and lab.said == ""
+    lab.driver.back()
+    lab.until(lambda: lab.badge == "locked for ever")
+
+
+def test_near_twins_are_told_when_they_will_be_apart(lab: Lab) -> None:
+    lab.open("?lesson=near-twins")
+    lab.until(lambda: "reaches 1 % of them at about step 40" in lab.one(".ahead").text)
+    lab.click("[data-unit='1,1']")
+    lab.until(lambda: lab.one(".ahead").text == "")
+    lab.open("?lesson=dropout")
+    lab.do("ahead")
+    lab.until(lambda: lab.one(".ahead").text.startswith("No forecast: dropout"))
+
+
+def test_a_tab_that_nobody_looks_at_draws_nothing_and_catches_up(lab: Lab) -> None:
+    lab.open()
+    count = "return getElement(document.querySelector('.graph').id.slice(1)).frames"
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+    hide += "document.dispatchEvent(new Event('visibilitychange'))"
+    lab.driver.execute_script(hide % "true")
+    before, at = lab.driver.execute_script(count), lab.one("[data-do=step-count]").text
+    lab.do("play")
+    lab.until(lambda: lab.step > 5)
+    assert (lab.driver.execute_script(count), lab.one("[data-do=step-count]").text) == (before, at)
+    lab.driver.execute_script(hide % "false")
+    lab.until(lambda: lab.driver.execute_script(count) > before)
+    assert lab.one("[data-do=step-count]").text != at
 
 
 def test_comparing_two_weights_names_w5_and_w6(lab: Lab) -> None:
@@ -249,6 +331,10 @@ def test_the_largest_network_is_drawn_and_trained(lab: Lab) -> None:
             or lab.one("[data-unit='3,4']").get_attribute("aria-pressed") == "true"
         )
     )
+    lab.click("[data-weight='b[3][4]'] .knob")
+    lab.until(lambda: lab.all("[data-edit='b[3][4]']"))
+    lab.type("[data-edit='b[3][4]']", "0.5")
+    lab.until(lambda: "b[3][4] = 0.5" in lab.one("[data-weight='b[3][4]']").text)
     lab.shoot(SHOTS / "largest.png")
 
 

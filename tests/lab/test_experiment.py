@@ -20,6 +20,7 @@ from lockstep.explain.bundled import course_network
 from lockstep.explain.derivation import number
 from lockstep.lab import edits, export
 from lockstep.lab import network as nets
+from lockstep.lab.ahead import ahead
 from lockstep.lab.badge import badge, badges
 from lockstep.lab.desk import Desk
 from lockstep.lab.experiment import Experiment
@@ -187,6 +188,39 @@ def test_tying_gives_the_badge(change: object, text: str) -> None:
     state = change(now)  # type: ignore[operator]
     assert badges(state, 1, [0, 1], symbols(now))["text"] == text
     assert state.steps == 0 and len(state.weights) == 9
+
+
+@pytest.mark.parametrize(
+    "state, units, text",
+    [
+        (
+            lessons()["incoming-equal"].state,
+            [0, 1],
+            "That is more than 1 % of them: they are apart already",
+        ),
+        (lessons()["dropout"].state, [0, 1], "No forecast: dropout"),
+        (lessons()["all-zero"].state, [0, 1], "Forecast: "),
+        (State(), [0], "Choose two or more units"),
+    ],
+)
+def test_the_forecast_says_when_or_why_not(state: State, units: list[int], text: str) -> None:
+    assert text in ahead(state, 1, units, steps=5)
+
+
+def test_the_forecast_of_near_twins_comes_true() -> None:
+    lesson = lessons()["near-twins"].state
+    found = re.search(r"about step (\d+)", ahead(lesson, 1, [0, 1]))
+    assert found is not None
+    now = Experiment(lesson)
+    now.advance(int(found[1]), seconds=60)
+    dense = nets.dense_of(now.model)
+    one, two = (
+        torch.cat([dense[0].weight[u], dense[0].bias[u : u + 1], dense[1].weight[:, u]])
+        for u in (0, 1)
+    )
+    apart = float((one - two).norm()) / 2**0.5
+    scale = float(torch.stack([one, two]).norm())
+    assert 0.003 < apart / scale < 0.03
 
 
 def test_dropout_breaks_the_lock_and_the_badge_says_so() -> None:

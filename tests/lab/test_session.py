@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from lockstep.lab.lessons import lessons
-from lockstep.lab.session import AHEAD, Selection, Session
-from lockstep.lab.state import State
+from lockstep.lab.session import AHEAD, Session
+from lockstep.lab.state import Selection, State
 from lockstep.lab.worker import Worker, WorkerLost, Workers
 
 
@@ -43,6 +43,9 @@ class Page:
 
     def certified(self, badges: dict[str, Any]) -> None:
         self.told["badge"] = badges["text"]
+
+    def foretold(self, text: str) -> None:
+        self.told["foretold"] = text
 
     def said(self, message: str) -> None:
         self.told["said"] = message
@@ -124,6 +127,65 @@ def test_a_state_with_steps_is_made_up_for(run: Run) -> None:
         await session.open(replace(State(), steps=60), new=False)
         await until(lambda: page.addresses[-1][0].steps == 60)
         assert await session.ask("weights") == weights
+
+    run(story)
+
+
+def test_what_is_selected_is_noted_in_the_address(run: Run) -> None:
+    async def story(session: Session, page: Page, workers: Workers) -> None:
+        await session.open(State(), new=False)
+        before = len(page.addresses)
+        await session.select(Selection(weights=("w1", "w77"), units=(1,), sample=4))
+        assert session.selection == Selection(weights=("w1",), units=(1,), sample=4)
+        assert len(page.addresses) > before and page.addresses[-1] == (State(), False)
+
+    run(story)
+
+
+def test_a_forecast_is_told_and_that_of_another_start_is_not(run: Run) -> None:
+    async def story(session: Session, page: Page, workers: Workers) -> None:
+        await session.open(lessons()["dropout"].state, new=False)
+        session.foretell()
+        assert session.coming is not None
+        await session.coming
+        assert page.told["foretold"].startswith("No forecast: dropout")
+        session.foretell()
+        await asyncio.sleep(0)
+        await session.change(hidden=[3])
+        await session.coming
+        assert page.told["foretold"].startswith("Forecast: following")
+
+    run(story)
+
+
+def test_two_edits_at_once_are_both_done(run: Run) -> None:
+    async def story(session: Session, page: Page, workers: Workers) -> None:
+        await session.open(State(), new=False)
+        await asyncio.gather(
+            session.edit("weight", at=0, value=0.25),
+            session.edit("weight", at=1, value=0.75),
+            session.change(lr=0.5),
+        )
+        assert session.state.weights is not None and session.state.weights[:2] == (0.25, 0.75)
+        assert session.state.lr == 0.5
+
+    run(story)
+
+
+def test_a_click_overtakes_the_tabs_that_train(run: Run) -> None:
+    async def story(session: Session, page: Page, workers: Workers) -> None:
+        await session.open(State(), new=False)
+        worker, order = workers.all[0], list[str]()
+
+        async def ask(name: str, patient: bool) -> None:
+            await worker.ask("tab", "weights", patient=patient)
+            order.append(name)
+
+        training = [asyncio.create_task(ask(f"frame {n}", True)) for n in range(6)]
+        await asyncio.sleep(0)
+        await ask("click", False)
+        await asyncio.gather(*training)
+        assert order.index("click") <= 2 and len(order) == 7
 
     run(story)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from typing import Any
 
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 
 from lockstep.errors import UsageError
 from lockstep.lab import network as nets
-from lockstep.lab.address import decoded, encoded
+from lockstep.lab.address import as_json, decoded, encoded, from_json
 from lockstep.lab.badge import badges
 from lockstep.lab.experiment import Experiment
 from lockstep.lab.lessons import lessons
-from lockstep.lab.state import State, read, validator
+from lockstep.lab.state import Selection, State, read, validator
 
 
 def packed(text: str) -> str:
@@ -47,7 +48,67 @@ STATES = st.builds(
 
 @given(STATES)
 def test_an_address_holds_the_whole_state(state: State) -> None:
-    assert decoded(encoded(state)) == state
+    assert decoded(encoded(state))[0] == state
+
+
+SELECTIONS = st.builds(
+    Selection,
+    weights=st.lists(st.sampled_from(["w1", "w12", "b3", "W[2][0,11]", "b[1][7]"]), max_size=2).map(
+        tuple
+    ),
+    level=st.integers(1, 4),
+    units=st.lists(st.integers(0, 7), max_size=8).map(tuple),
+    sample=st.none() | st.integers(0, 499),
+)
+
+
+@given(STATES, SELECTIONS)
+def test_an_address_and_a_file_hold_what_is_selected(state: State, selection: Selection) -> None:
+    assert decoded(encoded(state, selection)) == (state, selection)
+    assert from_json(as_json(state, selection)) == (state, selection)
+
+
+@pytest.mark.parametrize("name", lessons())
+def test_a_lesson_selects_its_weights_unless_the_address_says_otherwise(name: str) -> None:
+    lesson = lessons()[name]
+    assert decoded(encoded(lesson.state))[1].weights == lesson.weights
+    assert decoded(encoded(lesson.state, Selection()))[1] == Selection()
+
+
+@pytest.mark.parametrize(
+    "text, phrase",
+    [
+        ("", "no JSON"),
+        ('{"seed": 1', "no JSON"),
+        ("[" * 10_000, "no JSON"),
+        ("PK\x03\x04", "no JSON"),
+        ("{}" + " " * 20_000, "more than 20000 characters"),
+        ("[]", "is not of type 'object'"),
+        ('{"seed": -1, "lr": "fast"}', "lr: 'fast' is not of type 'number'; seed: -1 is less"),
+        ('{"seed": NaN}', "seed: nan is not"),
+        ('{"selected": {"weights": ["<b>"]}}', "selected.weights.0: '<b>' does not match"),
+        ('{"selected": {"weights": ["w1", "w2", "w3"]}}', "is too long"),
+        ('{"selected": {"units": [8]}}', "selected.units.0: 8 is greater than the maximum of 7"),
+        ('{"selected": {"sample": true}}', "selected.sample: True is not of type"),
+        ('{"selected": {"colour": 1}}', "'colour' was unexpected"),
+        ('{"selected": []}', "selected: [] is not of type 'object'"),
+    ],
+)
+def test_a_wrong_file_is_refused(text: str, phrase: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(phrase)):
+        from_json(text)
+
+
+@pytest.mark.parametrize(
+    "given_, fits",
+    [
+        (Selection(("w1", "w99"), 1, (0, 1), 3), Selection(("w1",), 1, (0, 1), 3)),
+        (Selection((), 4, (5,), 900), Selection((), 1, (0, 1), None)),
+        (Selection(("w2", "w2"), 2, (2, 9, 2)), Selection(("w2",), 2, (2,))),
+    ],
+)
+def test_a_selection_is_cut_to_what_there_is(given_: Selection, fits: Selection) -> None:
+    assert given_.fitting(State(hidden=(2, 3)), {"w1", "w2"}) == fits
 
 
 def test_an_address_stays_short_for_the_largest_network() -> None:
@@ -116,7 +177,10 @@ def test_a_wrong_address_is_refused(text: str, phrase: str) -> None:
 
 def test_the_schema_says_what_the_state_has() -> None:
     schema = validator().schema
-    assert set(schema["properties"]) == set(State.__dataclass_fields__)
+    assert set(schema["properties"]) == set(State.__dataclass_fields__) | {"selected"}
+    assert set(schema["properties"]["selected"]["properties"]) == set(
+        Selection.__dataclass_fields__
+    )
     assert json.loads(json.dumps(schema)) == schema
 
 

@@ -250,16 +250,18 @@ def differing(p: Factor, q: Factor) -> str:
     one = [bool((f.value == f.value.reshape(-1)[0]).all()) for f in (p, q)]
     weights = all(one) and p.formula[:1] in "wWb"
     if weights:
-        left, right = (f"{f.formula} = {short(f.value)}" for f in (p, q))
-        return f"{left} and {right} differ"
+        left, right = apart(p.value, q.value)
+        return f"{p.formula} = {left} and {q.formula} = {right} differ"
     if any(mark in p.formula for mark in " ("):
         return f"{p.symbol} = {p.formula} and {q.symbol} = {q.formula} differ"
     return f"{p.formula} and {q.formula} differ"
 
 
-def short(value: Tensor) -> str:
-    """The common value."""
-    return number(float(value.reshape(-1)[0]))
+def apart(p: Tensor, q: Tensor) -> tuple[str, str]:
+    """The common values, with as many digits (four at least) as tell them from each other."""
+    a, b = (float(value.reshape(-1)[0]) + 0.0 for value in (p, q))
+    digits = next((d for d in range(4, 17) if f"{a:.{d}g}" != f"{b:.{d}g}"), 17)
+    return f"{a:.{digits}g}", f"{b:.{digits}g}"
 
 
 def close(p: Tensor, q: Tensor) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import nicegui.elements.echart  # noqa: F401  registers the ECharts that NiceGUI brings along
 from nicegui.element import Element
 
 WEB = "web"
@@ -16,7 +15,7 @@ class Plane(Element, component="web/plane.js", esm={"lockstep-lab": WEB}):
     """The answer over the two features. Emits ``sample``."""
 
 
-class Curves(Element, component="web/curves.js"):
+class Curves(Element, component="web/curves.js", esm={"lockstep-lab": WEB}):
     """Loss, weights, distances."""
 
 
@@ -28,5 +27,5 @@ class Chains(Element, component="web/chains.js"):
     """One chain or two."""
 
 
-class Files(Element, component="web/files.js"):
-    """Saves what it is given on the learner's machine."""
+class Files(Element, component="web/files.js", esm={"lockstep-lab": WEB}):
+    """Saves what it is given on the learner's machine. Emits ``loaded`` with a file's name and text."""

@@ -2,6 +2,7 @@
 
 A request is one line of JSON, ``{"tab", "call", "with"}``; so is an answer, ``{"is": …}``,
 ``{"refused": text}``, or ``{"lost": true}`` where the tab has no experiment here.
+``open`` makes one, ``ahead`` needs none.
 One request at a time, in the order of arrival, so nothing is shared between threads.
 """
 
@@ -19,6 +20,7 @@ import torch
 from lockstep.errors import LockstepError
 from lockstep.explain import draw
 from lockstep.lab import edits
+from lockstep.lab.ahead import ahead
 from lockstep.lab.badge import badges
 from lockstep.lab.experiment import Experiment
 from lockstep.lab.state import State, read
@@ -36,6 +38,7 @@ class Desk:
             "why": self.why,
             "badges": self.badges,
             "edit": self.edit,
+            "ahead": self.ahead,
             "svg": self.svg,
             "weights": self.weights,
             "close": self.close,
@@ -44,7 +47,7 @@ class Desk:
     def answer(self, line: str) -> str:
         """The answer to one request."""
         request = json.loads(line)
-        if request["call"] != "open" and request["tab"] not in self.experiments:
+        if request["call"] not in ("open", "ahead") and request["tab"] not in self.experiments:
             return json.dumps({"lost": True})
         try:
             found = self.calls[request["call"]](request["tab"], **request["with"])
@@ -84,6 +87,10 @@ class Desk:
             "untie": edits.untied,
         }
         return changes[what](self.experiments[tab], **how).written()
+
+    def ahead(self, tab: str, state: dict[str, Any], level: int, units: list[int]) -> str:
+        """How long until the units are apart."""
+        return ahead(read(state), level, units)
 
     def svg(self, tab: str, weight: str | None, sample: int) -> str:
         """The network as a picture."""

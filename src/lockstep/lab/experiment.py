@@ -36,8 +36,10 @@ class Experiment:
         self.model = nets.network(state)
         self.loss = nets.LOSSES[state.loss]
         self.side = side_by_side(state)
+        self.copies = {id(self.model): copy.deepcopy(self.model)}  # for passes with other modes
         self.runs = [self.training(self.model, self.loss)]
         if self.side is not None:
+            self.copies[id(self.side)] = copy.deepcopy(self.side)
             self.runs.append(self.training(self.side, for_each(self.loss)))
         self.steps = 0
         self.diverged = False
@@ -91,7 +93,7 @@ class Experiment:
             weights.reshape(1, -1),
             torch.full((1,), self.loss_now(), dtype=torch.float64),
             self.state.optimizer,
-            copy.deepcopy(model),
+            self.copies[id(model)],
             x,
         )
 

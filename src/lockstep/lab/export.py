@@ -1,8 +1,8 @@
-"""A run to take away: as JSON, and as a Python script that reproduces it with the library alone."""
+"""A run to take away: as a Python script that reproduces it with the library alone."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lockstep.lab import network as nets
@@ -11,25 +11,24 @@ from lockstep.lab.state import State
 LIST = 4  # numbers a line
 
 
-def as_json(state: State) -> str:
-    """What the address holds, readable; ``weights`` are those of the start."""
-    return json.dumps(state.written(), indent=1) + "\n"
+def as_script(state: State, chosen: Sequence[str] = ()) -> str:
+    """Python that builds the same network, trains it as far, and prints what the lab shows of it.
 
-
-def as_script(state: State) -> str:
-    """Python that builds the same network, trains it as far, and prints what the lab shows.
+    ``chosen`` are the paths of one or two entries, whose chains are printed; by default of two units' first weights.
 
     >>> "train(" in as_script(State(steps=100))
     True
     """
     start = state if state.weights is None else replace(state, weights=None)
+    pair = ["0.weight[0,0]", f"0.weight[{other(state)}]"]
+    asked = ("explain", chosen) if len(chosen) == 1 else ("compare", chosen or pair)
     lines = [
         '"""A run of the Lockstep lab: the same start, data and updates, to the last bit."""',
         "",
         "import torch",
         "from torch import nn",
         "",
-        "from lockstep import audit, compare, train",
+        f"from lockstep import audit, {asked[0]}, train",
         "from lockstep.lab.datasets import points",
         "",
         "torch.set_num_threads(1)",
@@ -46,9 +45,8 @@ def as_script(state: State) -> str:
         "print(audit(net, x[:4]))",
     ]
     if not state.dropout:
-        lines.append(
-            f'print(compare(net, x, y, loss, "0.weight[0,0]", "0.weight[{other(state)}]"))'
-        )
+        names = ", ".join(f'"{path}"' for path in asked[1])
+        lines.append(f"print({asked[0]}(net, x, y, loss, {names}))")
     if state.steps:
         lines += [
             f"history = train(net, x, y, loss=loss, optimizer=optimizer, steps={state.steps},",

@@ -25,6 +25,11 @@ EDIT = {
     "properties": {"at": INDEX, "value": {"type": "number"}},
     "required": ["at", "value"],
 }
+FILE = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 100}, "text": TEXT},
+    "required": ["name", "text"],
+}
 SENT = "(...args) => emit(...args)"
 
 

@@ -14,7 +14,10 @@ from lockstep.lab.state import State, read
 
 @dataclass(frozen=True)
 class Lesson:
-    """``steps`` is how far "show me" trains, ``verdict`` the kind of badge that the start gets."""
+    """``steps`` is how far "show me" trains, ``verdict`` the kind of badge that the start gets.
+
+    ``ahead`` asks for the forecast of when the units are apart.
+    """
 
     id: str
     title: str
@@ -25,6 +28,7 @@ class Lesson:
     weights: tuple[str, ...]
     steps: int
     verdict: str
+    ahead: bool
 
 
 @cache
@@ -46,6 +50,7 @@ def lessons() -> Mapping[str, Lesson]:
             weights=tuple(entry["weights"]),
             steps=entry["show"]["steps"],
             verdict=entry["show"]["verdict"],
+            ahead=entry["show"].get("ahead", False),
         )
         for entry in listed
     ]

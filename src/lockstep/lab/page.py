@@ -11,15 +11,15 @@ from nicegui import ui
 
 from lockstep.errors import UsageError
 from lockstep.lab import export
-from lockstep.lab.address import decoded, encoded
+from lockstep.lab.address import as_json, decoded, encoded, from_json, natural
 from lockstep.lab.components import Address, Curves, Files, Graph, Plane
 from lockstep.lab.controls import button, choice, html, shown
-from lockstep.lab.hearing import EDIT, FLAG, INDEX, PLACE, TEXT, hear
+from lockstep.lab.hearing import EDIT, FILE, FLAG, INDEX, PLACE, TEXT, hear
 from lockstep.lab.lessons import lessons
 from lockstep.lab.panels import LessonPanel, TiePanel, WhyPanel
-from lockstep.lab.session import Selection, Session
+from lockstep.lab.session import Session
 from lockstep.lab.settings import Settings
-from lockstep.lab.state import State
+from lockstep.lab.state import Selection, State
 from lockstep.lab.worker import Workers
 
 SPEEDS = {
@@ -33,18 +33,19 @@ SPEEDS = {
 OTHER_SCHEME = "() => emit(!document.body.classList.contains('body--dark'))"
 
 
-def wanted(search: str) -> tuple[State, str]:
-    """The state that an address asks for, and what to say if it asks for none that exists."""
+def wanted(search: str) -> tuple[State, Selection, str]:
+    """What an address asks for, and what to say if it asks for nothing that exists."""
     fields = parse_qs(search.removeprefix("?"), keep_blank_values=True, max_num_fields=20)
     try:
         if "s" in fields:
-            return decoded(fields["s"][0]), ""
+            return *decoded(fields["s"][0]), ""
         name = fields.get("lesson", [next(iter(lessons()))])[0]
         if name not in lessons():
             raise UsageError(f"there is no lesson of that name; there are {', '.join(lessons())}")
-        return lessons()[name].state, ""
+        state = lessons()[name].state
+        return state, natural(state), ""
     except (UsageError, ValueError) as error:
-        return State(), f"The default network is shown: {error}."
+        return State(), natural(State()), f"The default network is shown: {error}."
 
 
 class Page:
@@ -55,6 +56,7 @@ class Page:
         self.session: Session | None = None
         self.tab, self.workers = tab, workers
         self.structure: dict[str, Any] = {}
+        self.chosen: dict[str, Any] = {}
         self.dark = ui.dark_mode(None)
         with html("main", classes="lab"):
             self.header()
@@ -68,10 +70,14 @@ class Page:
                     self.network()
                 with html("div", classes="right"):
                     self.ties = TiePanel(
-                        self.toggle_unit, self.choose_level, self.tie, self.set_dropout
+                        self.toggle_unit,
+                        self.choose_level,
+                        self.tie,
+                        self.set_dropout,
+                        lambda: self.live.foretell(),
                     )
                     self.why = WhyPanel(self.choose_weight, self.choose_sample)
-        self.foretell()
+        self.foreword()
 
     # ---- what there is ----
 
@@ -81,7 +87,7 @@ class Page:
             html("h1", "Lockstep lab")
             html("span", "why units differentiate, or never do", classes="sub")
             with html("details", classes="exports"):
-                html("summary", "Export")
+                html("summary", "Save and load")
                 with html("div", classes="row"):
                     button("Copy link", self.copy_link)
                     button("JSON", self.save_json, data_do="json")
@@ -90,7 +96,9 @@ class Page:
                     button("Network PNG", self.save_png)
                     button("Curves SVG", self.save_curves_svg)
                     button("Curves PNG", self.save_curves_png)
+                    button("Load JSON", self.ask_file, data_do="load")
             self.files = Files()
+            hear(self.files, "loaded", FILE, self.load)
             scheme = html("button", "Light / dark", type="button")
             hear(scheme, "click", FLAG, self.set_dark, sent=OTHER_SCHEME)
 
@@ -117,9 +125,9 @@ class Page:
         self.address = Address()
         hear(self.address, "moved", TEXT, self.moved)
 
-    def foretell(self) -> None:
+    def foreword(self) -> None:
         """The words of the lesson and the settings, before a worker has looked at them."""
-        state, problem = wanted(self.search)
+        state, _, problem = wanted(self.search)
         self.lesson.show(lessons().get(state.lesson))
         self.settings.show(state)
         self.said(problem)
@@ -134,6 +142,7 @@ class Page:
             self.lesson.show(lesson)
         self.settings.show(state)
         self.ties.structure(state.hidden)
+        self.foretold("")
         shown(self.ties.dropout, checked=bool(state.dropout))
         self.why.entries([e["name"] for e in (*structure["weights"], *structure["biases"])])
         for made in (self.graph, self.plane, self.curves):
@@ -153,6 +162,9 @@ class Page:
         shown(self.plane, sample=-1 if selection.sample is None else selection.sample)
         self.why.select(selection)
         self.ties.select(selection, self.structure["units"][selection.level])
+        if chosen != self.chosen:
+            self.chosen = chosen
+            self.foretold("")
 
     def explained(self, why: Mapping[str, Any] | None) -> None:
         """The chains of now; past NiceGUI's elements too, for they change while it trains."""
@@ -165,13 +177,17 @@ class Page:
         shown(self.graph, groups=badges["groups"])
         shown(self.curves, locked=badges["kind"] == "locked")
 
+    def foretold(self, text: str) -> None:
+        """How long until the chosen units are apart."""
+        self.ties.ahead.set_text(text)
+
     def said(self, message: str) -> None:
         """Something went wrong, or nothing did."""
         self.message.set_text(message)
 
     def addressed(self, state: State, *, new: bool) -> None:
         """The state belongs into the address."""
-        text = encoded(state)
+        text = encoded(state, self.live.selection)
         self.address.run_method("note", f"?s={text}", new)
 
     def played(self, playing: bool) -> None:
@@ -195,12 +211,19 @@ class Page:
 
     async def visit(self, search: str, *, new: bool) -> None:
         """Shows what an address asks for."""
-        state, problem = wanted(search)
-        lesson = lessons().get(state.lesson)
-        selection = Selection(weights=lesson.weights) if lesson else Selection()
-        await self.live.open(state, selection, new=new)
+        state, selection, problem = wanted(search)
+        await self.show(state, selection, new=new)
         if problem:
             self.said(problem)
+
+    async def show(self, state: State, selection: Selection, *, new: bool) -> None:
+        """Opens what came from outside; says so where a selected weight is none of this network's."""
+        await self.live.open(state, selection, new=new)
+        if lost := [w for w in selection.weights if w not in self.live.selection.weights]:
+            self.said(f"There is no weight {' and no '.join(lost)} in this network.")
+        lesson = lessons().get(state.lesson)
+        if lesson is not None and lesson.ahead and state.start == lesson.state:
+            self.live.foretell()
 
     async def closed(self) -> None:
         """The tab has gone."""
@@ -219,8 +242,8 @@ class Page:
     async def choose_lesson(self, name: str) -> None:
         """Another lesson, or none."""
         if name in lessons():
-            lesson = lessons()[name]
-            await self.live.open(lesson.state, Selection(weights=lesson.weights), new=True)
+            state = lessons()[name].state
+            await self.show(state, natural(state), new=True)
         else:
             await self.live.change(lesson="")
 
@@ -228,7 +251,8 @@ class Page:
         """Trains from the start as far as the lesson says, and answers the question."""
         lesson = self.lesson.lesson
         if lesson is not None:
-            await self.live.open(replace(lesson.state, steps=lesson.steps), new=True)
+            state = replace(lesson.state, steps=lesson.steps)
+            await self.show(state, self.live.selection, new=True)
             self.lesson.answer.set_text(lesson.answer)
 
     async def play_or_pause(self) -> None:
@@ -328,15 +352,26 @@ class Page:
 
     def save_json(self) -> None:
         """The state."""
-        self.files.run_method(
-            "save", "lockstep-lab.json", export.as_json(self.live.state), "application/json"
-        )
+        text = as_json(self.live.state, self.live.selection)
+        self.files.run_method("save", "lockstep-lab.json", text, "application/json")
+
+    def ask_file(self) -> None:
+        """A saved run is to be chosen."""
+        self.files.run_method("ask")
+
+    async def load(self, file: Any) -> None:
+        """A saved run; what is none leaves everything as it is."""
+        try:
+            state, selection = from_json(file["text"])
+        except UsageError as error:
+            self.said(f"{file['name']} is not loaded: {error}.")
+            return
+        await self.show(state, selection, new=True)
 
     def save_script(self) -> None:
         """The run as Python."""
-        self.files.run_method(
-            "save", "lockstep_lab.py", export.as_script(self.live.state), "text/x-python"
-        )
+        text = export.as_script(self.live.state, self.live.paths(self.live.selection.weights))
+        self.files.run_method("save", "lockstep_lab.py", text, "text/x-python")
 
     async def save_svg(self) -> None:
         """The network as the library draws it."""

@@ -9,7 +9,7 @@ from lockstep.lab.components import Chains
 from lockstep.lab.controls import button, choice, html, listed, number, shown, switch
 from lockstep.lab.hearing import Handler
 from lockstep.lab.lessons import Lesson, lessons
-from lockstep.lab.session import Selection
+from lockstep.lab.state import Selection
 
 Click = Callable[[], Awaitable[None]]
 NONE = "–"
@@ -97,6 +97,7 @@ class TiePanel:
         level: Handler,
         act: Callable[[str, dict[str, Any]], Awaitable[None]],
         dropout: Handler,
+        foretell: Callable[[], None],
     ) -> None:
         self.toggle = toggle
         with html("section", classes="panel ties", aria_label="Tie and untie"):
@@ -122,6 +123,8 @@ class TiePanel:
                 button("Mirror", lambda: act("mirror", {}), data_do="mirror")
                 button("Untie", lambda: act("untie", {}), data_do="untie")
             self.dropout = switch("dropout 0.2", False, dropout)
+            button("How long?", foretell, data_do="ahead")
+            self.ahead = html("p", classes="statement ahead", role="status")
             with html("details"):
                 html("summary", "Certificate")
                 self.certificate = html("div")

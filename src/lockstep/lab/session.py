@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from lockstep.errors import UsageError
 from lockstep.lab import network as nets
-from lockstep.lab.state import MOST_STEPS, State, read
+from lockstep.lab.state import MOST_STEPS, Selection, State, read
 from lockstep.lab.worker import WorkerLost, Workers
 
 PACE = 1 / 45  # seconds from one frame to the next, at best
 PORTION = 0.02  # seconds of training in one request, shared by the tabs of a worker
 LEAST = 0.002  # but so many at least
+REST = 0.3  # of the time that a frame took, if that is more: busy machines are left room for clicks
 # Seconds, and frames, between two: where frames are slow to come, what they carry must not slow them further.
 MAP_PACE = 0.1, 4  # maps
-CHAIN_PACE = 0.3, 10  # looks at the chains while it trains
+CHAIN_PACE = 0.3, 15  # looks at the chains while it trains
 ADDRESS_PACE = 1.0  # seconds between two notes of the step in the address
 AHEAD = 2  # frames under way to the browser
 UNSEEN = 2.0  # seconds after which a frame counts as lost
@@ -36,19 +38,10 @@ class View(Protocol):
     def selected(self, selection: Selection) -> None: ...
     def explained(self, why: dict[str, Any] | None) -> None: ...
     def certified(self, badges: dict[str, Any]) -> None: ...
+    def foretold(self, text: str) -> None: ...
     def said(self, message: str) -> None: ...
     def addressed(self, state: State, *, new: bool) -> None: ...
     def played(self, playing: bool) -> None: ...
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Up to two weights by name, units of one hidden layer (from 1), and a sample or all."""
-
-    weights: tuple[str, ...] = ()
-    level: int = 1
-    units: tuple[int, ...] = ()
-    sample: int | None = None
 
 
 class Every:
@@ -84,39 +77,48 @@ class Session:
         self.runs = 0
         self.goal = 0  # the step to which it trains without being told to play
         self.playing = False
-        self.turn = asyncio.Lock()
+        self.acting = asyncio.Lock()  # one action of the learner after the other
+        self.turn = asyncio.Lock()  # and of these and the loop one at the experiment
         self.wake = asyncio.Event()
         self.drawn = asyncio.Event()
         self.under_way = 0
+        self.coming: asyncio.Task[None] | None = None
         self.task = asyncio.create_task(self.loop())
 
     # ---- what the learner does ----
 
     async def open(self, state: State, selection: Selection | None = None, *, new: bool) -> None:
         """Shows another state; ``new`` makes it an entry of the browser's history."""
+        async with self.acting:
+            await self.begin(state, selection, new=new)
+
+    async def begin(self, state: State, selection: Selection | None = None, *, new: bool) -> None:
+        """What :meth:`open` does in its turn."""
         await self.ready(state, selection or self.selection)
         self.view.addressed(self.state, new=new)
         self.wake.set()
 
     async def change(self, **fields: Any) -> None:
         """Other settings, from the same start."""
-        values = {**self.state.written(), **fields, "steps": 0}
-        with self.refusals():
-            if "weights" not in fields:
-                values.pop("weights", None)
-                bare = read(values)
-                kept = nets.carried(self.state, bare) if "seed" not in fields else None
-                values |= {"weights": list(kept)} if kept else {}
-            await self.open(read(values), new=True)
+        async with self.acting:
+            values = {**self.state.written(), **fields, "steps": 0}
+            with self.refusals():
+                if "weights" not in fields:
+                    values.pop("weights", None)
+                    bare = read(values)
+                    kept = nets.carried(self.state, bare) if "seed" not in fields else None
+                    values |= {"weights": list(kept)} if kept else {}
+                await self.begin(read(values), new=True)
 
     async def edit(self, what: str, **how: Any) -> None:
         """A change of weights: it begins a new run from the weights of now."""
-        with self.refusals():
-            await self.pause()
-            if how.get("at", 0) >= self.state.entries:
-                raise UsageError("there is no such weight in this network")
-            values = await self.ask("edit", what=what, **how)
-            await self.open(read(values), new=True)
+        async with self.acting:
+            with self.refusals():
+                await self.pause()
+                if how.get("at", 0) >= self.state.entries:
+                    raise UsageError("there is no such weight in this network")
+                values = await self.ask("edit", what=what, **how)
+                await self.begin(read(values), new=True)
 
     async def step(self, updates: int = 1) -> None:
         """So many updates, then rest."""
@@ -148,11 +150,38 @@ class Session:
         """Other weights, units or another sample."""
         self.selection = self.fitting(selection)
         self.view.selected(self.selection)
+        self.view.addressed(self.state, new=False)
         await self.look()
+
+    def foretell(self) -> None:
+        """How long until the chosen units are apart: asked aside, for it takes seconds."""
+        if self.coming is not None:
+            self.coming.cancel()
+        self.coming = asyncio.create_task(self.forecast())
+
+    async def forecast(self) -> None:
+        """Told if the start and the units are still those that were asked for."""
+        start, chosen = self.state.start, self.selection
+        self.view.foretold("Forecast: following a small difference between the units …")
+        try:
+            text = await self.workers.aside.ask(
+                self.tab,
+                "ahead",
+                state=start.written(),
+                level=chosen.level,
+                units=list(chosen.units),
+            )
+        except WorkerLost:
+            text = "No forecast: its process ended before it answered."
+        now = self.selection
+        if (start, chosen.level, chosen.units) == (self.state.start, now.level, now.units):
+            self.view.foretold(text)
 
     async def close(self) -> None:
         """The tab has gone: nothing of it stays."""
         self.task.cancel()
+        if self.coming is not None:
+            self.coming.cancel()
         self.worker.tabs.discard(self.tab)
         if self.structure:
             with contextlib.suppress(WorkerLost):
@@ -200,7 +229,12 @@ class Session:
     async def advanced(self, updates: int, *, maps: bool) -> dict[str, Any]:
         """The frame after some updates."""
         frame: dict[str, Any] = await self.ask(
-            "advance", updates=updates, seconds=self.portion, layer=self.layer, maps=maps
+            "advance",
+            patient=bool(updates),
+            updates=updates,
+            seconds=self.portion,
+            layer=self.layer,
+            maps=maps,
         )
         self.state = replace(self.state, steps=frame["step"])
         if "stopped" in frame:
@@ -224,11 +258,10 @@ class Session:
                 )
             )
 
-    async def chains(self) -> Any:
+    async def chains(self, *, patient: bool = False) -> Any:
         """What ``explain`` or ``compare`` says now."""
-        return await self.ask(
-            "why", weights=list(self.selection.weights), sample=self.selection.sample
-        )
+        weights, sample = list(self.selection.weights), self.selection.sample
+        return await self.ask("why", patient=patient, weights=weights, sample=sample)
 
     async def loop(self) -> None:
         """Trains while it plays or has not reached its goal, frame by frame."""
@@ -259,11 +292,12 @@ class Session:
                     self.view.framed(frame)
                 due = min(max(0.0, due - (self.state.steps - reached)), self.speed * PACE)
                 if self.selection.weights and chains.due(now):
-                    self.view.explained(await self.chains())
+                    self.view.explained(await self.chains(patient=True))
                 if address.due(now):
                     self.view.addressed(self.state, new=False)
             await self.room()
-            await asyncio.sleep(max(0.0, PACE - (time.monotonic() - now)))
+            took = time.monotonic() - now
+            await asyncio.sleep(max(PACE - took, REST * took))
         async with self.turn:
             self.view.framed(await self.advanced(0, maps=True))
         self.view.addressed(self.state, new=False)
@@ -304,21 +338,16 @@ class Session:
         """PyTorch's name of an entry → the page's."""
         return {e["path"]: e["name"] for e in self.entries}
 
+    def paths(self, names: Collection[str]) -> list[str]:
+        """The page's names of entries → PyTorch's."""
+        known = {e["name"]: e["path"] for e in self.entries}
+        return [known[name] for name in names]
+
     @property
     def entries(self) -> list[dict[str, Any]]:
         """Weights and biases."""
         return [*self.structure["weights"], *self.structure["biases"]]
 
     def fitting(self, wanted: Selection) -> Selection:
-        """What of a selection exists in this network; the first two units where none do."""
-        known = {e["name"] for e in self.entries}
-        level = wanted.level if 1 <= wanted.level <= len(self.state.hidden) else 1
-        width = self.state.hidden[level - 1]
-        units = tuple(dict.fromkeys(u for u in wanted.units if 0 <= u < width))
-        if not units and width > 1:
-            units = (0, 1)
-        sample = wanted.sample
-        if sample is not None and not 0 <= sample < self.state.samples:
-            sample = None
-        weights = tuple(dict.fromkeys(w for w in wanted.weights if w in known))[:2]
-        return Selection(weights, level, units, sample)
+        """What of a selection exists in this network."""
+        return wanted.fitting(self.state, {e["name"] for e in self.entries})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,6 +20,7 @@ from jsonschema import Draft202012Validator
 from lockstep.errors import UsageError
 
 MOST_STEPS = 50_000
+SELECTED = "selected"  # the one entry of the JSON that is no field of State
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,29 @@ class State:
         return {name: value for name, value in plain.items() if value != default[name]}
 
 
+@dataclass(frozen=True)
+class Selection:
+    """What is looked at: up to two weights by name, units (from 0) of one hidden layer (from 1), a sample or all."""
+
+    weights: tuple[str, ...] = ()
+    level: int = 1
+    units: tuple[int, ...] = ()
+    sample: int | None = None
+
+    def fitting(self, state: State, names: Collection[str]) -> Selection:
+        """What of it exists in a network whose weights have these names; the first two units where none do."""
+        level = self.level if 1 <= self.level <= len(state.hidden) else 1
+        width = state.hidden[level - 1]
+        units = tuple(dict.fromkeys(u for u in self.units if 0 <= u < width))
+        if not units and width > 1:
+            units = (0, 1)
+        sample = self.sample
+        if sample is not None and not 0 <= sample < state.samples:
+            sample = None
+        weights = tuple(dict.fromkeys(w for w in self.weights if w in names))[:2]
+        return Selection(weights, level, units, sample)
+
+
 def read(values: Any) -> State:
     """A state from JSON values; what is not said is as by default.
 
@@ -80,11 +105,19 @@ def read(values: Any) -> State:
     """
     problems = list(form_problems(values))
     if not problems:
-        state = State(**{name: frozen(value) for name, value in values.items()})
+        fields = {name: frozen(value) for name, value in values.items() if name != SELECTED}
+        state = State(**fields)
         problems = list(fit_problems(state))
     if problems:
         raise UsageError("this is no state of the lab: " + "; ".join(problems))
     return state
+
+
+def read_selection(values: Any) -> Selection | None:
+    """What is selected, of JSON values that :func:`read` has taken; None where nothing is said."""
+    if SELECTED not in values:
+        return None
+    return Selection(**{name: frozen(value) for name, value in values[SELECTED].items()})
 
 
 @cache

@@ -19,19 +19,23 @@ class WorkerLost(Exception):
 
 
 class Worker:
-    """One process. ``ask`` waits its turn, so at most one request is under way."""
+    """One process. ``ask`` waits its turn, so at most one request is under way.
+
+    Requests that nobody waits for, ``patient`` ones, line up among themselves first: however many tabs train, a
+    click waits for two of them at most.
+    """
 
     def __init__(self) -> None:
         self.process: asyncio.subprocess.Process | None = None
-        self.turn = asyncio.Lock()
+        self.turn, self.line = asyncio.Lock(), asyncio.Lock()
         self.tabs: set[str] = set()
 
-    async def ask(self, tab: str, call: str, **how: Any) -> Any:
+    async def ask(self, tab: str, call: str, *, patient: bool = False, **how: Any) -> Any:
         """The answer; raises :class:`~lockstep.errors.UsageError` where the library refuses."""
         line = json.dumps({"tab": tab, "call": call, "with": how}) + "\n"
         # Shielded: a tab that goes in the middle must not leave its answer to the next one who asks.
         answer = json.loads(
-            await asyncio.shield(asyncio.ensure_future(self.exchange(line.encode())))
+            await asyncio.shield(asyncio.ensure_future(self.exchange(line.encode(), patient)))
         )
         if "lost" in answer:
             raise WorkerLost("a worker process of the lab ended, and this tab's run with it")
@@ -39,9 +43,9 @@ class Worker:
             raise UsageError(answer["refused"])
         return answer["is"]
 
-    async def exchange(self, line: bytes) -> bytes:
+    async def exchange(self, line: bytes, patient: bool) -> bytes:
         """One line out, one line back."""
-        async with self.turn:
+        async with self.line if patient else contextlib.nullcontext(), self.turn:
             process = await self.running()
             assert process.stdin is not None and process.stdout is not None
             try:
@@ -80,10 +84,14 @@ class Worker:
 
 
 class Workers:
-    """As many processes as there are cores to spare; a tab stays with the one that has fewest."""
+    """As many processes as there are cores to spare; a tab stays with the one that has fewest.
+
+    ``aside`` is one more, started when it is first asked, for what takes seconds.
+    """
 
     def __init__(self, count: int | None = None) -> None:
         self.all = [Worker() for _ in range(count or max(1, min(4, (os.cpu_count() or 2) - 1)))]
+        self.aside = Worker()
 
     def for_tab(self, tab: str) -> Worker:
         """The worker that serves the tab from now on."""
@@ -97,4 +105,4 @@ class Workers:
 
     async def stop(self) -> None:
         """Ends every process."""
-        await asyncio.gather(*(worker.stop() for worker in self.all))
+        await asyncio.gather(*(worker.stop() for worker in (*self.all, self.aside)))

@@ -1,27 +1,27 @@
-// Files to keep: texts as they are, pictures of the network and of the curves, the link.
+// Files to keep and to bring back: texts as they are, pictures, the link; and a saved JSON read in again.
+
+import { offer, pixels } from "lockstep-lab";
+
+const LARGEST = 20000; // characters of a file that are read
 
 export default {
-  template: `<span role="status">{{ said }}</span>`,
+  template: `<span><span role="status">{{ said }}</span>
+    <input ref="file" type="file" accept=".json,application/json" hidden @change="read" data-do="file" aria-label="a run saved as JSON" /></span>`,
   data() { return { said: "" }; },
   methods: {
-    save(name, text, type) { this.offer(name, URL.createObjectURL(new Blob([text], { type }))); },
-    offer(name, url) {
-      const link = document.createElement("a");
-      link.href = url;
-      link.download = name;
-      link.click();
+    save(name, text, type) { this.done(name, URL.createObjectURL(new Blob([text], { type }))); },
+    async png(name, svg) { this.done(name, await pixels(svg)); },
+    done(name, url) {
+      offer(name, url);
       this.said = "Saved " + name + ".";
     },
-    png(name, svg) {
-      const image = new Image();
-      image.onload = () => {
-        const canvas = document.createElement("canvas");
-        canvas.width = 2 * image.width;
-        canvas.height = 2 * image.height;
-        canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-        this.offer(name, canvas.toDataURL("image/png"));
-      };
-      image.src = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(svg);
+    ask() { this.$refs.file.click(); },
+    async read(event) {
+      const [file] = event.target.files;
+      if (!file) return;
+      this.said = "";
+      this.$emit("loaded", { name: file.name.slice(0, 100), text: (await file.slice(0, 4 * LARGEST).text()).slice(0, LARGEST + 1) });
+      event.target.value = ""; // so that the same file may be chosen again
     },
     async link() {
       try {

@@ -1,26 +1,29 @@
-// The network: units with maps of what they compute, weights as edges. Weights and units can be chosen.
-// A frame changes numbers only; when it is on the screen, "drawn" is emitted and the next may come.
+// The network: units with maps of what they compute, weights as edges. Weights and units can be chosen, weights
+// typed and dragged. What a frame changes (widths, colours, numbers, maps) is written into the drawing's attributes,
+// and only where it differs; the template below holds what stays. When a frame is on the screen, "drawn" is emitted
+// and the next may come.
 
 import { shaded } from "lockstep-lab";
 
-const ACROSS = 220, DOWN = 108, RADIUS = 26, MARGIN = 62;
+const DOWN = 108, RADIUS = 26, MARGIN = 62;
+const HIDDEN = 1000; // milliseconds from frame to frame in a tab that nobody looks at; it draws none
+const START = 4, FULL = 0.02; // pixels until a press is a drag; what one pixel then adds to a weight
+const MOST = 1e6; // as in schema.json
 
 export default {
   template: `
-    <div class="graph" :data-step="step" :data-rate="rate">
-      <p class="step"><output data-do="step-count">step {{ step }}</output> <span>{{ rate }} frames/s</span></p>
+    <div class="graph">
+      <p class="step"><output data-do="step-count">step 0</output> <span class="rate"></span></p>
       <div v-if="structure" class="scroll" tabindex="0" role="region" aria-label="Network graph">
         <svg :viewBox="'0 0 ' + width + ' ' + height" :style="{ minWidth: minWidth + 'px' }" role="group"
-             aria-label="The network. Weights and units are buttons: Enter chooses, arrow keys move.">
-          <g v-for="e in edges" :key="e.name" :class="edgeClass(e)" role="button" :tabindex="tab(e.name)"
-             :aria-label="e.name + ' = ' + text(e) + ', from ' + unitName(e.from) + ' to ' + unitName(e.unit)"
-             :aria-pressed="chosen(e) ? 'true' : 'false'" :data-weight="e.name" @click="pick(e)"
-             @keydown.enter.prevent="pick(e)" @keydown.space.prevent="pick(e)" @keydown="move($event, e.name)">
+             aria-label="The network. Weights and units are buttons: Enter chooses, arrow keys move, plus and minus change a weight.">
+          <g v-for="e in edges" :key="e.name" :class="edgeClass(e)" v-bind="weight(e)" v-on="acts(e)">
             <line class="hit" v-bind="line(e)" />
             <line class="band" v-bind="line(e)" />
-            <line class="wire" v-bind="line(e)" :stroke-width="thickness(e)" :class="value(e) < 0 ? 'minus' : 'plus'" />
-            <text v-if="labelled(e)" :x="label(e).x" :y="label(e).y" text-anchor="middle">{{ e.name }} = {{ text(e) }}</text>
+            <line class="wire plus" v-bind="line(e)" />
           </g>
+          <g v-for="e in edges.filter(labelled)" :key="'label ' + e.name" class="label" :data-label="e.name" aria-hidden="true"
+             v-on="acts(e)"><text class="value" :x="label(e).x" :y="label(e).y" text-anchor="middle"></text></g>
           <g v-for="u in nodes" :key="u.key" :class="unitClass(u)" :role="u.level && !u.last ? 'button' : 'img'"
              :tabindex="u.level && !u.last ? tab(u.key) : null" :aria-label="unitLabel(u)" :data-unit="u.level + ',' + u.unit"
              :aria-pressed="u.level && !u.last ? (unitChosen(u) ? 'true' : 'false') : null" @click="pickUnit(u)"
@@ -28,20 +31,21 @@ export default {
             <circle class="ring" :cx="u.x" :cy="u.y" :r="radius + 4" />
             <clipPath :id="'clip' + u.level + '-' + u.unit"><circle :cx="u.x" :cy="u.y" :r="radius" /></clipPath>
             <circle class="disc" :cx="u.x" :cy="u.y" :r="radius" />
-            <image v-if="u.level && maps[u.level - 1]" :href="maps[u.level - 1][u.unit]" :x="u.x - radius" :y="u.y - radius"
+            <image v-if="u.level" :x="u.x - radius" :y="u.y - radius"
                    :width="2 * radius" :height="2 * radius" preserveAspectRatio="none" :clip-path="'url(#clip' + u.level + '-' + u.unit + ')'" />
             <text v-if="!u.level" :x="u.x" :y="u.y + 5" text-anchor="middle">{{ u.name }}</text>
             <text v-else :x="u.x" :y="u.y - radius - 8" text-anchor="middle">{{ u.name }}<tspan v-if="lock(u)" class="lock"> {{ lock(u) }}</tspan></text>
           </g>
-          <g v-for="b in small ? structure.biases : []" :key="b.name" class="bias" :class="{ chosen: chosen(b) }" role="button"
-             :tabindex="tab(b.name)" :aria-label="b.name + ' = ' + text(b) + ', bias of ' + unitName(b.unit)"
-             :aria-pressed="chosen(b) ? 'true' : 'false'" :data-weight="b.name" @click="pick(b)"
-             @keydown.enter.prevent="pick(b)" @keydown.space.prevent="pick(b)" @keydown="move($event, b.name)">
-            <text :x="place(b.unit).x" :y="place(b.unit).y + radius + 19" text-anchor="middle">{{ b.name }} = {{ text(b) }}</text>
+          <g v-for="b in structure.biases" :key="b.name" class="bias" :class="{ chosen: chosen(b) }" v-bind="weight(b)" v-on="acts(b)">
+            <template v-if="!small">
+              <circle class="hit" :cx="knob(b).x" :cy="knob(b).y" r="12" />
+              <circle class="knob" :cx="knob(b).x" :cy="knob(b).y" r="5" />
+            </template>
+            <text v-if="labelled(b)" class="value" :x="place(b.unit).x" :y="place(b.unit).y + radius + 19" text-anchor="middle"></text>
           </g>
           <foreignObject v-for="e in edited" :key="'edit' + e.name" :x="box(e).x - 44" :y="box(e).y - 20" width="88" height="32">
-            <input type="number" step="0.1" class="edit" :data-edit="e.name" :aria-label="'value of ' + e.name" :value="now[e.at]"
-                   @change="edit(e, $event)" @click.stop @keydown.stop />
+            <input type="number" step="0.1" class="edit" :data-edit="e.name" :aria-label="'value of ' + e.name"
+                   @change="typed(e, $event)" @click.stop @pointerdown.stop @keydown.stop />
           </foreignObject>
         </svg>
       </div>
@@ -51,35 +55,42 @@ export default {
     weights: { type: Array, default: () => [] }, units: { type: Array, default: () => [] },
     groups: { type: Array, default: () => [] },
   },
-  data() {
-    return { chains: [], now: [], maps: [], focus: null, step: 0, rate: 0 };
-  },
+  data() { return { chains: [], focus: null }; },
   created() {
+    this.now = [];
+    this.maps = [];
     this.waiting = null;
     this.times = [];
     this.frames = 0; // how many were drawn, for those who measure
+    this.drag = null;
+    this.seen = () => { if (!document.hidden && this.latest) this.show(this.latest); };
   },
+  mounted() { document.addEventListener("visibilitychange", this.seen); },
+  unmounted() { document.removeEventListener("visibilitychange", this.seen); },
+  updated() { this.write(true); },
   computed: {
     small() { return this.structure.weights.length <= 30; },
-    radius() { return Math.max(...this.structure.sizes) > 5 ? 21 : RADIUS; },
-    down() { return Math.max(...this.structure.sizes) > 5 ? 72 : DOWN; },
+    radius() { return this.tall > 5 ? 21 : RADIUS; },
+    down() { return this.tall > 5 ? 72 : DOWN; },
     tall() { return Math.max(...this.structure.sizes); },
-    width() { return 2 * MARGIN + ACROSS * (this.structure.sizes.length - 1); },
+    across() { return { 3: 220, 4: 190 }[this.structure.sizes.length] ?? 140; }, // so that names stay readable
+    width() { return 2 * MARGIN + this.across * (this.structure.sizes.length - 1); },
     height() { return this.down * this.tall + 30; },
     minWidth() { return Math.max(300, this.structure.sizes.length * 85); },
     edges() { return this.structure.weights; },
-    edited() { return [...this.edges, ...(this.small ? this.structure.biases : [])].filter((e) => this.chosen(e)); },
+    entries() { return new Map([...this.edges, ...this.structure.biases].map((e) => [e.name, e])); },
+    edited() { return [...this.entries.values()].filter((e) => this.chosen(e)); },
     nodes() {
       const last = this.structure.sizes.length - 1;
       return this.structure.units.flatMap((names, level) =>
         names.map((name, unit) => ({ name, level, unit, last: level === last, key: "u" + level + "," + unit, ...this.place([level, unit]) })));
     },
-    order() { return [...this.edges.map((e) => e.name), ...this.nodes.filter((u) => u.level && !u.last).map((u) => u.key), ...(this.small ? this.structure.biases.map((b) => b.name) : [])]; },
+    order() { return [...this.edges.map((e) => e.name), ...this.nodes.filter((u) => u.level && !u.last).map((u) => u.key), ...this.structure.biases.map((b) => b.name)]; },
   },
   methods: {
     place([level, unit]) {
       const size = this.structure.sizes[level];
-      return { x: MARGIN + ACROSS * level, y: 28 + this.down * ((this.tall - size) / 2 + unit + 0.45) };
+      return { x: MARGIN + this.across * level, y: 28 + this.down * ((this.tall - size) / 2 + unit + 0.45) };
     },
     line(e) {
       const a = this.place(e.from), b = this.place(e.unit);
@@ -91,10 +102,9 @@ export default {
       return { x: x1 + along * (x2 - x1), y: y1 + along * (y2 - y1) - 6 };
     },
     box(e) { return e.from ? this.label(e) : { x: this.place(e.unit).x, y: this.place(e.unit).y + this.radius + 15 }; },
+    knob(b) { const { x, y } = this.place(b.unit); return { x: x + 0.75 * this.radius, y: y + 0.75 * this.radius }; },
     text(e) { return this.now[e.at] ?? "…"; },
-    value(e) { return Number(this.now[e.at] ?? 0); },
-    thickness(e) { const v = Math.abs(this.value(e)); return (0.7 + 5 * v / (1 + v)).toFixed(2); },
-    labelled(e) { return (this.small && this.structure.sizes.length < 5) || this.chosen(e) || this.focus === e.name; },
+    labelled(e) { return (this.small && (!e.from || this.structure.sizes.length < 5)) || this.chosen(e) || this.focus === e.name; },
     chosen(e) { return this.weights.includes(e.name); },
     unitChosen(u) { return u.level === this.level && this.units.includes(u.unit); },
     unitName([level, unit]) { return this.structure.units[level][unit]; },
@@ -111,8 +121,20 @@ export default {
       const lock = this.lock(u);
       return u.name + (u.last ? ", output" : "") + (lock ? ", " + lock : "");
     },
+    aria(e) { return e.name + " = " + this.text(e) + (e.from ? ", from " + this.unitName(e.from) + " to " : ", bias of ") + this.unitName(e.unit); },
+    // What weights and biases have in common: buttons that are chosen, dragged, or changed by a key.
+    weight(e) {
+      return { role: "button", tabindex: this.tab(e.name), "data-weight": e.name, "aria-pressed": this.chosen(e) ? "true" : "false" };
+    },
+    acts(e) {
+      return {
+        click: () => this.pick(e), keydown: (event) => this.key(event, e),
+        pointerdown: (event) => this.grab(event, e), pointermove: (event) => this.pull(event, e),
+        pointerup: () => this.drop(e), pointercancel: () => { this.drag = null; this.write(true); },
+      };
+    },
     // One stop of the Tab key for the whole graph; arrow keys go from there.
-    tab(key) { return (this.focus ?? this.order[0]) === key ? 0 : -1; },
+    tab(key) { return (this.order.includes(this.focus) ? this.focus : this.order[0]) === key ? 0 : -1; },
     move(event, key) {
       const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (!by) return;
@@ -120,36 +142,121 @@ export default {
       this.focus = this.order[(this.order.indexOf(key) + by + this.order.length) % this.order.length];
       this.$nextTick(() => this.$el.querySelector('svg [tabindex="0"]').focus());
     },
-    pick(e) { this.focus = e.name; this.$emit("weight", e.name); },
-    pickUnit(u) { if (u.level && !u.last) { this.focus = u.key; this.$emit("unit", { level: u.level, unit: u.unit }); } },
-    edit(e, event) {
-      const value = Number(event.target.value);
-      if (event.target.value !== "" && Number.isFinite(value)) this.$emit("edit", { at: e.at, value });
-      else event.target.value = this.text(e);
+    key(event, e) {
+      const by = { "+": 0.1, "=": 0.1, "-": -0.1 }[event.key];
+      if (by) this.change(e, Number((Number(this.text(e)) + by).toFixed(6)));
+      else if (event.key === "Enter" || event.key === " ") this.pick(e);
+      else return this.move(event, e.name);
+      event.preventDefault();
     },
-    light(chains) { this.chains = chains; },
+    pick(e) {
+      if (this.dragged) { this.dragged = false; return; } // the click that ends a drag
+      this.focus = e.name;
+      this.$emit("weight", e.name);
+    },
+    pickUnit(u) { if (u.level && !u.last) { this.focus = u.key; this.$emit("unit", { level: u.level, unit: u.unit }); } },
+    change(e, value) { this.$emit("edit", { at: e.at, value }); },
+    typed(e, event) {
+      const value = Number(event.target.value);
+      if (event.target.value === "" || !Number.isFinite(value)) event.target.value = this.text(e);
+      else if (Math.abs(value) > MOST) this.change(e, (event.target.value = Math.sign(value) * MOST));
+      else this.change(e, value);
+    },
+    // Up is more; with Shift ten times finer. A finger scrolls the page, unless the weight is chosen.
+    grab(event, e) {
+      this.dragged = false;
+      if (event.button || (event.pointerType === "touch" && !this.chosen(e))) return;
+      this.drag = { at: e.at, from: event.clientY, value: Number(this.text(e)), moved: false };
+      event.currentTarget.setPointerCapture(event.pointerId);
+    },
+    pull(event, e) {
+      const drag = this.drag;
+      if (drag?.at !== e.at) return;
+      const up = drag.from - event.clientY;
+      if (!drag.moved && Math.abs(up) < START) return;
+      drag.moved = true;
+      drag.now = Number((drag.value + up * FULL * (event.shiftKey ? 0.1 : 1)).toFixed(4));
+      this.now = this.now.with(e.at, String(drag.now));
+      this.write();
+    },
+    drop(e) {
+      const drag = this.drag;
+      this.drag = null;
+      if (!drag?.moved) return;
+      this.dragged = true;
+      this.change(e, drag.now);
+    },
+    light(chains) { if (JSON.stringify(chains) !== JSON.stringify(this.chains)) this.chains = chains; },
     frame(f) {
       window.dispatchEvent(new CustomEvent("lab:frame", { detail: f })); // the curves keep every point
       const first = this.waiting === null;
       this.waiting = f;
       const draw = () => {
-        const latest = this.waiting;
+        this.latest = this.waiting;
         this.waiting = null;
-        this.show(latest);
+        if (!document.hidden) this.show(this.latest);
+        else this.keep(this.latest);
         this.$emit("drawn");
       };
       if (!first) this.$emit("drawn"); // replaced by a later one before it was drawn
-      else if (document.hidden) setTimeout(draw, 0);
+      else if (document.hidden) setTimeout(draw, HIDDEN);
       else requestAnimationFrame(draw);
+    },
+    keep(f) {
+      if (f.maps) this.maps = f.maps;
+      this.step = f.step;
+      this.$el.dataset.step = f.step;
     },
     show(f) {
       this.frames++;
-      this.now = f.weights;
-      if (f.maps) this.maps = f.maps.map((layer) => layer.map((hex) => shaded(hex, this.structure.grid).toDataURL()));
+      this.keep(f);
+      this.now = this.drag ? f.weights.with(this.drag.at, this.now[this.drag.at]) : f.weights;
+      this.write();
       const time = performance.now();
       this.times = [...this.times.filter((t) => t > time - 1000), time];
-      this.step = f.step;
-      this.rate = this.times.length;
+      said(this.$el.querySelector("[data-do=step-count]"), "step " + f.step);
+      said(this.$el.querySelector(".rate"), this.times.length + " frames/s");
+    },
+    // The numbers of now into the drawing: all of them where Vue has made it anew, else what differs.
+    write(all = false) {
+      if (!this.structure) return;
+      if (all || !this.parts) this.parts = this.found();
+      for (const part of this.parts.weights) {
+        const text = this.text(part.entry);
+        if (part.text === text) continue;
+        part.text = text;
+        const v = Number(text), far = Math.abs(v);
+        part.made.setAttribute("aria-label", this.aria(part.entry));
+        if (part.wire) {
+          part.wire.setAttribute("stroke-width", (0.7 + 5 * far / (1 + far)).toFixed(2));
+          part.wire.setAttribute("class", v < 0 ? "wire minus" : "wire plus");
+        }
+        if (part.label) said(part.label, part.entry.name + " = " + text);
+        if (part.field && part.field !== document.activeElement) part.field.value = text;
+      }
+      for (const part of this.parts.maps) {
+        const hex = this.maps[part.level - 1]?.[part.unit];
+        if (!hex || part.hex === hex) continue;
+        part.hex = hex;
+        part.made.setAttribute("href", shaded(hex, this.structure.grid).toDataURL());
+      }
+    },
+    found() {
+      const weights = [...this.$el.querySelectorAll("[data-weight]")].map((made) => ({
+        made, entry: this.entries.get(made.dataset.weight), wire: made.querySelector(".wire"),
+        label: made.querySelector(".value") ?? this.$el.querySelector('[data-label="' + made.dataset.weight + '"] text'),
+        field: this.$el.querySelector('[data-edit="' + made.dataset.weight + '"]'),
+      }));
+      const maps = [...this.$el.querySelectorAll("[data-unit]")].map((made) => {
+        const [level, unit] = made.dataset.unit.split(",").map(Number);
+        return { made: made.querySelector("image"), level, unit };
+      });
+      return { weights, maps: maps.filter((part) => part.made) };
     },
   },
 };
+
+// A text that is replaced only where it differs: a text laid out again costs more than everything else in a frame.
+function said(made, text) {
+  if (made.firstChild) { if (made.firstChild.data !== text) made.firstChild.data = text; } else made.textContent = text;
+}

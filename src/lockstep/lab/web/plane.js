@@ -10,11 +10,18 @@ export default {
   props: { structure: Object, sample: Number },
   mounted() {
     this.context = this.$el.getContext("2d");
+    this.dots = document.createElement("canvas");
+    this.dots.width = this.dots.height = SIDE;
     this.listen = (event) => this.frame(event.detail);
+    this.seen = () => this.draw();
     window.addEventListener("lab:frame", this.listen);
+    document.addEventListener("visibilitychange", this.seen);
   },
-  unmounted() { window.removeEventListener("lab:frame", this.listen); },
-  watch: { structure() { this.draw(); }, sample() { this.draw(); } },
+  unmounted() {
+    window.removeEventListener("lab:frame", this.listen);
+    document.removeEventListener("visibilitychange", this.seen);
+  },
+  watch: { structure() { this.place(); }, sample() { this.place(); } },
   methods: {
     frame(f) {
       if (!f.maps) return;
@@ -26,9 +33,16 @@ export default {
       return [(p / reach + 1) / 2 * SIDE, (1 - q / reach) / 2 * SIDE];
     },
     draw() {
-      if (!this.structure) return;
+      if (!this.structure || document.hidden) return;
       const c = this.context;
       if (this.shades) c.drawImage(shaded(this.shades, this.structure.grid), 0, 0, SIDE, SIDE);
+      c.drawImage(this.dots, 0, 0);
+    },
+    // The samples stay where they are while it trains.
+    place() {
+      if (!this.structure) return;
+      const c = this.dots.getContext("2d");
+      c.clearRect(0, 0, SIDE, SIDE);
       this.structure.points.forEach(([p, q, y], n) => {
         const [x, top] = this.at([p, q]);
         c.beginPath();
@@ -39,6 +53,7 @@ export default {
         c.strokeStyle = n === this.sample ? "#000" : "#fff";
         c.stroke();
       });
+      this.draw();
     },
     choose(event) {
       const box = this.$el.getBoundingClientRect();
