@@ -151,7 +151,7 @@ def test_a_forecast_is_told_and_that_of_another_start_is_not(run: Run) -> None:
         assert page.told["foretold"].startswith("No forecast: dropout")
         session.foretell()
         await asyncio.sleep(0)
-        await session.change(hidden=[3])
+        session.selection = Selection(units=(1,))
         await session.coming
         assert page.told["foretold"].startswith("Forecast: following")
 
