@@ -200,6 +200,15 @@ def test_a_page_does_what_it_says(todo: list[Step], folder: Path) -> None:
         pytest.fail("\n\n".join(found), pytrace=False)
 
 
+INLINE = re.compile(r"`(lockstep [a-z][^`]*|make [a-z][^`]*)`")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_the_text_exist(page: str) -> None:
+    said = [not_there(" ".join(found.split())) for found in INLINE.findall(PAGES[page])]
+    assert [why for why in said if why] == []
+
+
 WRONG = [
     ("```python\nprint(1)\n```\n\n```text\n2\n```\n", "printed\n1\n\nbut the page says\n2"),
     ("```python\nprint(1)\n```\n", "the page does not show that this prints\n1"),
@@ -227,6 +236,15 @@ WRONG = [
 def test_a_wrong_block_is_noticed(text: str, words: str, folder: Path) -> None:
     (said,) = faults(steps("page.md", text))
     assert said.startswith("page.md:") and words in said
+
+
+def test_a_wrong_command_in_the_text_is_noticed() -> None:
+    assert [
+        not_there(found) for found in INLINE.findall("see `lockstep audits` and `make wheel`")
+    ] == [
+        "there is no command 'audits'",
+        "no such target: {'wheel'}",
+    ]
 
 
 RIGHT = """
