@@ -516,3 +516,33 @@ def test_parametrized_weights_are_withheld() -> None:
     assert "computed by a parametrization" in w["0"][0]["withheld"]
     assert w["0"][0]["dormant"] is not None
     assert w.failures == []
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "llama"])
+def test_heads_of_transformers_are_compared_by_their_projections(kind: str) -> None:
+    """Separate, packed and grouped-query projections; the names are the audit's."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 11, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 4}
+    if kind == "bert":
+        config = transformers.BertConfig(**sizes, intermediate_size=8, max_position_embeddings=8)
+        model = transformers.BertModel(config)
+    elif kind == "gpt2":
+        config = transformers.GPT2Config(**sizes, n_positions=8, bos_token_id=0, eos_token_id=0)
+        model = transformers.GPT2Model(config)
+    else:
+        config = transformers.LlamaConfig(**sizes, intermediate_size=8, num_key_value_heads=2)
+        model = transformers.LlamaModel(config)
+    x = {"input_ids": torch.arange(24).reshape(4, 6) % 11}
+    name = next(layer for layer in audit(model.eval(), x).layers if "heads" in layer)
+    with torch.no_grad():  # head 1 becomes head 0 wherever it has weights of its own
+        for key, p in model.named_parameters():
+            if key.rpartition(".")[0].rpartition(".")[2] in ("query", "key", "value", "q_proj"):
+                p[4:8] = p[:4]
+            if "c_attn" in key:
+                for part in p.chunk(3, -1):
+                    part[..., 4:8] = part[..., :4]
+    with watch(model, every=1) as w:
+        model(**x)
+    assert [layer for layer in w.layers if "heads" in layer] == [name]
+    assert [(row["distinct"], row["width"]) for row in w[name]] == [(3, 4)]

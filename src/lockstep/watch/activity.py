@@ -99,8 +99,14 @@ def cloning_r2(h: Tensor, blocks: Blocks) -> float:
 
 def spread(h: Tensor, blocks: Blocks) -> float:
     """The largest difference of two units of one block on any sample; 0.0 means bitwise equal."""
-    kept = [h[:, list(block)] for block in blocks if len(block) > 1]
-    return max((float((b.amax(1) - b.amin(1)).max()) for b in kept), default=0.0)
+    by_size: dict[int, list[Sequence[int]]] = {}
+    for block in blocks:
+        if len(block) > 1:
+            by_size.setdefault(len(block), []).append(block)
+    kept = [
+        h[:, torch.tensor([list(b) for b in same], device=h.device)] for same in by_size.values()
+    ]
+    return max((float((b.amax(2) - b.amin(2)).max()) for b in kept), default=0.0)
 
 
 def _block_means(h: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,12 @@
 """The layers that are watched, under the names that an audit uses, and each unit's row of weights.
 
-Names come from the same :class:`~lockstep.symbolic.places.Place` table, so that they cannot drift apart; the heads
-of ``nn.MultiheadAttention``, which an audit sees from the ops, are added here as ``attn[heads]``.
+Names come from the same :class:`~lockstep.symbolic.places.Place` table, so that they cannot drift apart; heads of
+attentions, which an audit sees from the ops, are added here as ``attn[heads]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lockstep.errors import UsageError
+from lockstep.symbolic.attention import COUNTS
 from lockstep.symbolic.places import Place
 from lockstep.symbolic.subject import Subject, subject_of
 
@@ -53,6 +54,7 @@ def watched_layers(
         layers.append(Watched(place, _weightless(place, subject)))
         if place.source == "projection" and place.part == "v":
             layers += _heads(place, subject)
+    layers += [Watched(place) for place in _attentions(subject)]
     if not layers:
         raise UsageError(
             f"{type(subject.model).__name__} has no parameters: there is nothing to watch."
@@ -74,6 +76,53 @@ def _heads(value: Place, subject: Subject) -> list[Watched]:
         return []
     name = f"{value.module}[heads]"
     return [Watched(Place(name, value.module, module.num_heads, "heads"))]
+
+
+SEPARATE = (
+    ("q_proj", "k_proj", "v_proj"), ("query", "key", "value"), ("q_lin", "k_lin", "v_lin"),
+    ("to_q", "to_k", "to_v"), ("q", "k", "v"),
+)  # fmt: skip
+PACKED = ("c_attn", "qkv")
+"""Projections of an attention that others have written, as transformers and timm call them."""
+
+
+def _attentions(subject: Subject) -> Iterator[Place]:
+    """Heads of modules whose projections are layers of their own, or one packed layer of q, k and v in a row."""
+    for path, module in subject.modules.items():
+        children = dict(module.named_children())
+        trio = next((t for t in SEPARATE if all(n in children for n in t)), None)
+        names = trio or tuple(n for n in PACKED if n in children)[:1]
+        weights: list[Any] = [getattr(children[n], "weight", None) for n in names]
+        if not names or not all(isinstance(w, Tensor) and w.dim() == 2 for w in weights):
+            continue
+        linear = isinstance(children[names[0]], nn.Linear)
+        axis = 0 if linear else 1  # GPT-2 keeps its weights as (in, out)
+        heads = _number_of_heads(module, weights[0].shape[axis] // (1 if trio else 3))
+        slices = []
+        for name in names:
+            for key, at in (("weight", axis), ("bias", 0)):
+                full = f"{path}.{name}.{key}" if path else f"{name}.{key}"
+                if full in subject.parameters:
+                    slices.append((full, at))
+        if heads > 1 and len(slices) >= len(names):
+            name = f"{path}[heads]" if path else "[heads]"
+            yield Place(name, path, heads, "heads", slices=tuple(slices))
+
+
+def _number_of_heads(module: nn.Module, rows: int) -> int:
+    """From the width of one, or their count, where the module or its config has it; 0 if not."""
+    dim = next((getattr(module, n, None) for n in DIMS if getattr(module, n, None)), None)
+    if isinstance(dim, int) and rows % dim == 0:
+        return rows // dim
+    for holder in (module, getattr(module, "config", None)):
+        for name in COUNTS:
+            count = getattr(holder, name, None)
+            if isinstance(count, int) and count > 0 and rows % count == 0:
+                return count
+    return 0
+
+
+DIMS = ("head_dim", "attention_head_size", "key_value_proj_dim", "dim_head", "head_size")
 
 
 def _weightless(place: Place, subject: Subject) -> str:
@@ -126,7 +175,22 @@ def _block(t: Tensor, axis: int, place: Place) -> Tensor:
 
 
 def _heads_blocks(place: Place, subject: Subject, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-    """A head's rows of the three projections, with their biases."""
+    """A head's rows of the three projections, with their biases; a shared key-value head is each of its queries'."""
+    if place.slices:
+        if any(name not in tensors for name, _ in place.slices):
+            return []
+        found = []
+        first, axis = place.slices[0]
+        packed = sum(name.endswith("weight") for name, _ in place.slices) == 1
+        size = tensors[first].shape[axis] // (place.width * (3 if packed else 1))
+        for name, at in place.slices:
+            t = tensors[name].t() if at else tensors[name]
+            each = t.reshape(len(t) // size, -1)
+            if packed:
+                found += list(each.reshape(3, place.width, -1))
+            else:
+                found.append(each.repeat_interleave(place.width // len(each), 0))
+        return found
     prefix = f"{place.module}." if place.module else ""
     names = [f"{prefix}in_proj_weight"]
     if names[0] not in tensors:
@@ -146,7 +210,7 @@ def vectors(layer: Watched, tensors: Mapping[str, Tensor]) -> list[Tensor]:
     """The layer's one-dimensional parameters: biases and gains, of projections their rows only."""
     place = layer.place
     out = []
-    for name, _ in place.slices:
+    for name, _ in place.slices if place.source != "heads" else ():
         t = tensors.get(name)
         if t is None or t.dim() != 1:
             continue
