@@ -271,6 +271,23 @@ def test_the_exported_script_reproduces_the_run(state: State, tmp_path: Path) ->
     assert tuple(json.loads(last)) == nets.weights_of(now.model)
 
 
+@pytest.mark.parametrize(
+    "chosen, line",
+    [
+        ((), 'print(compare(net, x, y, loss, "0.weight[0,0]", "0.weight[1,0]"))'),
+        (("2.weight[0,1]",), 'print(explain(net, x, y, loss, "2.weight[0,1]"))'),
+        (
+            ("0.bias[1]", "2.bias[0]"),
+            'print(compare(net, x, y, loss, "0.bias[1]", "2.bias[0]"))',
+        ),
+    ],
+)
+def test_the_exported_script_explains_what_is_selected(chosen: tuple[str, ...], line: str) -> None:
+    script = export.as_script(State(), chosen)
+    assert line in script.splitlines()
+    exec(compile(script, "run.py", "exec"), {})
+
+
 def test_the_desk_refuses_in_words_and_forgets_tabs() -> None:
     desk = Desk()
 

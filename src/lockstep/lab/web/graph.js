@@ -76,7 +76,7 @@ export default {
     across() { return { 3: 220, 4: 190 }[this.structure.sizes.length] ?? 140; }, // so that names stay readable
     width() { return 2 * MARGIN + this.across * (this.structure.sizes.length - 1); },
     height() { return this.down * this.tall + 30; },
-    minWidth() { return Math.max(300, this.structure.sizes.length * 85); },
+    minWidth() { return this.structure.sizes.length < 4 ? 300 : this.structure.sizes.length * 130; }, // narrower, it scrolls
     edges() { return this.structure.weights; },
     entries() { return new Map([...this.edges, ...this.structure.biases].map((e) => [e.name, e])); },
     edited() { return [...this.entries.values()].filter((e) => this.chosen(e)); },
@@ -104,7 +104,9 @@ export default {
     box(e) { return e.from ? this.label(e) : { x: this.place(e.unit).x, y: this.place(e.unit).y + this.radius + 15 }; },
     knob(b) { const { x, y } = this.place(b.unit); return { x: x + 0.75 * this.radius, y: y + 0.75 * this.radius }; },
     text(e) { return this.now[e.at] ?? "…"; },
-    labelled(e) { return (this.small && (!e.from || this.structure.sizes.length < 5)) || this.chosen(e) || this.focus === e.name; },
+    // Every weight has its number written to it where there is room: not between two wide layers.
+    roomy(e) { return !e.from || (this.structure.sizes.length < 5 && this.structure.sizes[e.from[0]] * this.structure.sizes[e.unit[0]] <= 6); },
+    labelled(e) { return (this.small && this.roomy(e)) || this.chosen(e) || this.focus === e.name; },
     chosen(e) { return this.weights.includes(e.name); },
     unitChosen(u) { return u.level === this.level && this.units.includes(u.unit); },
     unitName([level, unit]) { return this.structure.units[level][unit]; },
