@@ -62,6 +62,19 @@ def broken():
 
 def tokens():
     return nn.Sequential(nn.Embedding(10, 3), nn.Linear(3, 2))
+
+def lazy():
+    return nn.Sequential(nn.LazyLinear(2))
+
+def meta():
+    return nn.Linear(2, 2, device="meta")
+
+class Leaving(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+    def forward(self, x):
+        raise SystemExit(7)
 """
 
 
@@ -200,6 +213,18 @@ def test_a_baseline_accepts_what_was_known() -> None:
     assert "LS001" not in out
 
 
+def test_check_takes_the_loss_and_the_optimizer_of_the_audit() -> None:
+    options = ["--loss", "mse", "--optimizer", "sgd", "--lr", "0.1"]
+    assert run("audit", "nets.py:tied", *options, "-o", "c.json")[0] == 1
+    assumed = json.loads(Path("c.json").read_text("utf-8"))["assumptions"]
+    assert (assumed["loss"], assumed["optimizer"]) == ("mse_loss", "SGD")
+    code, out, err = run("check", "c.json", "nets.py:tied", *options)
+    assert (code, "verified" in out) == (0, True), err
+    code, _, err = run("check", "c.json", "nets.py:tied", "--loss", "mse", "--optimizer", "adam")
+    assert code != 0
+    assert "Adam" in err
+
+
 # -- refusals ----------------------------------------------------------------------------------------
 
 
@@ -219,6 +244,9 @@ def test_a_baseline_accepts_what_was_known() -> None:
         (["nets.py:tied", "--momentum", "1"], 2, ["--momentum given without --optimizer"]),
         (["nets.py:tied", "--loss", "ms"], 2, ["no such loss", "'mse'"]),
         (["nets.py:tied", "--baseline", "none.json"], 2, ["no such file", "--write-baseline"]),
+        (["nets.py:lazy", "--input", "4,2"], 2, ["0.weight", "run the model once"]),
+        (["nets.py:meta", "--input", "4,2"], 2, ["meta device", "to_empty"]),
+        (["nets.py:Leaving", "--input", "4,2"], 2, ["SystemExit: 7", "Let forward() return"]),
         (["nets.py:nan"], 3, ["could not decide", "0.weight", "NaN"]),
         (["nets.py:Branching"], 3, ["could not decide", "nets.py:33", "if y.sum() > 0"]),
     ],

@@ -573,3 +573,29 @@ def test_a_derivative_is_linear_in_the_gradient() -> None:
             continue
         d, e = (derivative(real(name), x, c) for c in (g, h))
         assert torch.equal(derivative(real(name), x, FIELD.add(g, h)), FIELD.add(d, e)), name
+
+
+# -- degrees: what the bound on a false claim is made of --------------------------------------------------------
+
+DEGREES: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "sum": (torch.sum, 2),
+    "product": (lambda x: x * x, 4),
+    "matrix product": (lambda x: x @ x.t(), 4),
+    "power": (lambda x: x**5, 10),
+    "negative power": (lambda x: x**-3, 6),
+    "product of a row": (lambda x: x.prod(1), 2 * SHAPE[1]),
+    "running product": (lambda x: x.cumprod(0), 2 * SHAPE[0]),
+    "relu": (torch.relu, 3),
+    "all": (lambda x: (x > 0).all(1), SHAPE[1]),
+    "a fresh function": (torch.tanh, 1),
+    "after a function": (lambda x: torch.tanh(x) ** 3, 3),
+    "mask put in": (lambda x: x.masked_fill(x > 0, 0.5), 4),
+}
+
+
+@pytest.mark.parametrize("name", DEGREES)
+def test_degrees_rise_with_products(name: str) -> None:
+    function, degree = DEGREES[name]
+    x = symbolic(symbols(*SHAPE), torch.float32, degree=2)
+    with engine(FIELD):
+        assert function(x).degree == degree

@@ -149,7 +149,8 @@ def evidence_line(found: Evidence) -> str:
     runs = "1 run" if len(found.lanes) == 1 else f"{len(found.lanes)} independent runs"
     claims = "1 equality or zero" if found.claims == 1 else f"{found.claims} equalities and zeros"
     sure = (
-        f"{claims} claimed, probability of any false one at most {found.bound:.1e}"
+        f"{claims} claimed, probability of any false one at most {found.bound:.1e} "
+        "(values of functions, roots and reciprocals taken as independent)"
         if found.claims
         else "no equality claimed, and differences are certain"
     )

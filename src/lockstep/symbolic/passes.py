@@ -109,6 +109,11 @@ def run_pass(
                 outputs = subject.call(inputs)
             record.kept = {} if calls else changes()
             heads = _outputs(outputs, targets, example) + _residues(subject.added())
+            if residues and not heads and next(float_tensors(outputs), None) is None:
+                raise UsageError(
+                    f"forward() returned {_said(outputs)}, no float tensor: the audit asks what any loss of the "
+                    "outputs can teach the weights. Return the logits (not their argmax), or the loss"
+                )
             guest.where, guest.backward = (lambda: "backward"), True
             record.degree = max((h.degree for h in heads), default=1)
             backward = _Backward(heads, leaves, f, generator, example.loss is not None)
@@ -248,6 +253,12 @@ def _outputs(outputs: Any, targets: Any, example: Example) -> list[Residue]:
             )
         return [value]
     return _residues(outputs)
+
+
+def _said(outputs: Any) -> str:
+    if isinstance(outputs, Tensor):
+        return f"a tensor of {str(outputs.dtype).removeprefix('torch.')}"
+    return "None" if outputs is None else f"a {type(outputs).__name__} without one"
 
 
 def _residues(value: Any) -> list[Residue]:

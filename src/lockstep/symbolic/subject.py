@@ -85,7 +85,8 @@ def subject_of(model: Any) -> Subject:
     )
 
 
-def refuse_unusable(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
+def refuse_empty(parameters: Mapping[str, Tensor]) -> None:
+    """Parameters without a shape, or without numbers."""
     lazy = [n for n, p in parameters.items() if nn.parameter.is_lazy(p)]
     if lazy:
         raise UsageError(
@@ -95,8 +96,13 @@ def refuse_unusable(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tens
     meta = [n for n, p in parameters.items() if p.is_meta]
     if meta:
         raise UsageError(
-            f"parameters {', '.join(meta[:5])} are on the meta device and hold no values"
+            f"parameters {', '.join(meta[:5])} are on the meta device and hold no values: build the model without "
+            "torch.device('meta'), or give it values with to_empty and an initialisation"
         )
+
+
+def refuse_unusable(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
+    refuse_empty(parameters)
     broken = [
         f"{n} ({int((~torch.isfinite(p)).sum())} of {p.numel()} entries)"
         for n, p in parameters.items()

@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch.nn.parameter import is_lazy
+
 from lockstep.errors import LockstepError, UndecidedError, UsageError
+from lockstep.symbolic.subject import refuse_empty
 from lockstep.targets import Target, examples, inputs, load, memory, training, trial
 from lockstep.targets.blame import describe
 from lockstep.types import Audit, Update
@@ -84,8 +87,9 @@ def prepared(
     target = load(request.target, trust=request.trust, seed=request.seed)
     if request.train is not None:
         target.model.train(request.train)
-    parameters = sum(parameter.numel() for parameter in target.model.parameters())
-    memory.require(parameters, request.target)
+    parameters = dict(target.model.named_parameters())
+    memory.require(sum(p.numel() for p in parameters.values() if not is_lazy(p)), request.target)
+    refuse_empty(parameters)
     progress("running the model once", 0, None)
     if claim is not None and not request.inputs:
         example, note = _as_audited(target, claim)

@@ -19,6 +19,10 @@ def run(model: Any, inputs: Any) -> Any:
         return _forward(model, inputs)
     except UsageError:
         raise
+    except SystemExit as error:
+        raise UsageError(
+            f"the model leaves Python when it is called: {describe(error)}\nLet forward() return."
+        ) from error
     except Exception as error:
         raise UsageError(
             f"the model does not run on these inputs.\n  tried: {described(inputs)}\n"
@@ -31,7 +35,7 @@ def attempt(model: Any, inputs: Any) -> str | None:
     """None if the model runs on ``inputs``, else its message."""
     try:
         _forward(model, inputs)
-    except Exception as error:  # noqa: BLE001 - the user's model may raise anything; it is reported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's model may raise anything; it is reported
         return describe(error)
     return None
 
