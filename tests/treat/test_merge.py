@@ -33,7 +33,6 @@ REFUSED = {
     "equal output rows, loss sees their sum": "outputs of the model",
     "twin grouped-query heads": "does not run",
     "vmapped ensemble, mean": "not be kept",
-    "P8 zero router, k = 4": "the training would not",
     "P8 zero router, k = 2": "depends on the values",
     "trap tied autoencoder": "tied weights",
     "equal units, product": "not be kept",
