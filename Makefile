@@ -72,9 +72,9 @@ proofs:
 docs: venv
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-# Every published number that can be run again: docs/papers-table.md and its figures. Minutes.
+# Every published number that can be run again: docs/papers-table.md and its figures. Minutes; PAPERS="xnor lora" runs these.
 papers: venv
-	$(BIN)/python -m examples.papers
+	$(BIN)/python -m examples.papers $(PAPERS)
 
 bench: venv
 	$(BIN)/python -m benchmarks

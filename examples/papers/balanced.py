@@ -8,7 +8,8 @@ Run: python -m examples.papers.balanced [folder for the figure]
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -45,8 +46,10 @@ UPDATES = {  # name: (optimizer, L1 penalty, whether the lock survives)
     "Adagrad + L2": (partial(torch.optim.Adagrad, lr=0.01, weight_decay=1e-2), 0.0, False),
     "SGD + L1": (partial(SGD, lr=0.05), 1e-2, False),
 }
-CLONED = {  # on digits, units cloned three times: (optimizer, survives)
+CLONED = {  # on digits, units cloned twice or three times: (optimizer, whether blocks of three survive)
     "SGD": (partial(SGD, lr=0.05), True),
+    "SGD + L2 1e-3": (partial(SGD, lr=0.05, weight_decay=1e-3), True),
+    "momentum + L2 1e-3": (partial(SGD, lr=0.01, momentum=0.9, weight_decay=1e-3), True),
     "Adam": (partial(ADAM, lr=0.002), True),
     "AdamW, decay 1e-2": (partial(torch.optim.AdamW, lr=0.002, weight_decay=1e-2), True),
     "Adam + L2 1e-3": (partial(ADAM, lr=0.002, weight_decay=1e-3), False),
@@ -86,49 +89,55 @@ def gap(net: nn.Sequential, x: Tensor) -> float:
         return max(spread(net[:depth](x).T, THREES) for depth in (2, 4))
 
 
-def thrice() -> tuple[nn.Sequential, list[list[int]]]:
-    """A 64-12-12-10 network trained on digits, each hidden unit cloned three times, blocks made unequal."""
+@cache
+def trained(width: int) -> nn.Sequential:
+    """64-width-width-10 after 400 steps on digits."""
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Linear(64, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, 10)
-    )
-    net.double()
+        nn.Linear(64, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 10)
+    ).double()
     for layer in (net[0], net[2], net[4]):
         nn.init.normal_(layer.weight, std=(2 / layer.in_features) ** 0.5)
         nn.init.zeros_(layer.bias)
+    batches(net, partial(SGD, lr=0.05), 400)
+    return net
+
+
+def batches(net: nn.Sequential, make: Callable[..., torch.optim.Optimizer], steps: int) -> None:
+    """Batches of 50 of the first 1500 digits."""
     x, y = digits()
-    sgd = partial(SGD, lr=0.05)
-    lockstep.train(
-        net, x[:1500], y[:1500], loss=F.cross_entropy, optimizer=sgd, steps=400, batch_size=50, progress=False
-    )  # fmt: skip
-    copies = torch.arange(12).repeat_interleave(3)
-    wide = nn.Sequential(
-        nn.Linear(64, 36), nn.Tanh(), nn.Linear(36, 36), nn.Tanh(), nn.Linear(36, 10)
-    )
-    wide.double()
-    noise = 0.2 * torch.randn(12, 3, 12, 3, dtype=torch.float64)
+    lockstep.train(net, x[:1500], y[:1500], loss=F.cross_entropy, optimizer=make, steps=steps, batch_size=50,
+                   record_every=steps, progress=False)  # fmt: skip
+
+
+def cloned(width: int, times: int, uneven: float) -> tuple[nn.Sequential, list[list[int]]]:
+    """Every hidden unit ``times`` times; blocks of the middle layer made unequal, their sums kept."""
+    small, wide = trained(width), width * times
+    copies = torch.arange(width).repeat_interleave(times)
+    net = nn.Sequential(
+        nn.Linear(64, wide), nn.Tanh(), nn.Linear(wide, wide), nn.Tanh(), nn.Linear(wide, 10)
+    ).double()
+    noise = uneven * torch.randn(width, times, width, times, dtype=torch.float64)
     noise -= noise.mean(1, keepdim=True)
     noise -= noise.mean(3, keepdim=True)
     with torch.no_grad():
-        wide[0].weight.copy_(net[0].weight[copies])
-        wide[0].bias.copy_(net[0].bias[copies])
-        wide[2].weight.copy_(net[2].weight[copies][:, copies] / 3 + noise.reshape(36, 36))
-        wide[2].bias.copy_(net[2].bias[copies])
-        wide[4].weight.copy_(net[4].weight[:, copies] / 3)
-        wide[4].bias.copy_(net[4].bias)
-    return wide, [[k, k + 1, k + 2] for k in range(0, 36, 3)]
+        net[0].weight.copy_(small[0].weight[copies])
+        net[0].bias.copy_(small[0].bias[copies])
+        net[2].weight.copy_(small[2].weight[copies][:, copies] / times + noise.reshape(wide, wide))
+        net[2].bias.copy_(small[2].bias[copies])
+        net[4].weight.copy_(small[4].weight[:, copies] / times)
+        net[4].bias.copy_(small[4].bias)
+    return net, [list(range(k, k + times)) for k in range(0, wide, times)]
 
 
-def on_digits(name: str, steps: int) -> float:
-    """Largest activation difference among clones after ``steps`` batches of 50."""
-    net, groups = thrice()
-    x, y = digits()
-    x, y = x[:1500], y[:1500]
-    lockstep.train(
-        net, x, y, loss=F.cross_entropy, optimizer=CLONED[name][0], steps=steps, batch_size=50, progress=False
-    )  # fmt: skip
+def on_digits(name: str, steps: int, width: int = 12, times: int = 3, uneven: float = 0.2) -> float:
+    """Largest activation difference among clones after ``steps`` batches."""
+    torch.manual_seed(1)
+    net, groups = cloned(width, times, uneven)
+    batches(net, CLONED[name][0], steps)
+    x, _ = digits()
     with torch.no_grad():
-        return max(spread(net[:depth](x).T, groups) for depth in (2, 4))
+        return max(spread(net[:depth](x[:1500]).T, groups) for depth in (2, 4))
 
 
 def reproduce(folder: Path, steps: int = 2000) -> list[Row]:
@@ -154,8 +163,16 @@ def reproduce(folder: Path, steps: int = 2000) -> list[Row]:
     save(figure, folder, "balanced")
     for name, (_, survives) in CLONED.items():
         judge, limit = (below, 1e-12) if survives else (above, 1e-3)
-        what = f"digits, every unit cloned 3 times: gap after {steps} steps, {name}"
-        rows.append(judge(what, limit, on_digits(name, steps), "measured"))
+        what = "digits, every unit cloned 3 times, unequal blocks: gap after"
+        rows += [
+            judge(f"{what} {n} step{'s' * (n > 1)}, {name}", limit, on_digits(name, n), "measured")
+            for n in ((steps,) if survives else (1, steps))
+        ]
+    rows += [
+        below(f"digits, every unit cloned twice: gap after {steps} steps, {name}", 0,
+              on_digits(name, steps, width=16, times=2, uneven=0.0), "measured")
+        for name in CLONED
+    ]  # fmt: skip
     return rows
 
 

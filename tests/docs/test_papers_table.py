@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from examples.papers import table
-from examples.papers.__main__ import ORDER, page
+from examples.papers.__main__ import ORDER, page, section, sections_of
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "examples" / "papers"
@@ -97,11 +97,20 @@ def test_a_judge_can_say_no(right: table.Row, wrong: table.Row) -> None:
 
 
 def test_the_page_says_where_ours_differs_and_why() -> None:
-    results = {name: [table.same("q", 1, 1)] for name in ORDER}
-    results["xnor"] = [table.same("epochs", 728, 730).because("another rule to stop.")]
-    text = page(results, "papers")
+    sections = {name: section(name, [table.same("q", 1, 1)], "papers") for name in ORDER}
+    differs = table.same("epochs", 728, 730).because("another rule to stop.")
+    sections["xnor"] = section("xnor", [differs, table.reported("time", "1", "2")], "papers")
+    text = page(sections)
     assert "- epochs: another rule to stop." in text
-    assert f"{len(ORDER) - 1} of {len(ORDER)} numbers agree" in text
+    assert f"{len(ORDER) - 1} of {len(ORDER)} numbers agree, 1 more" in text
+    assert page(sections_of(text)) == text
+
+
+def test_the_page_is_the_sum_of_its_sections() -> None:
+    def without_versions(text: str) -> str:
+        return re.sub(r"Python .*?,\nCPU", "", text, flags=re.DOTALL)
+
+    assert without_versions(page(sections_of(PAGE))) == without_versions(PAGE)
 
 
 def on_page(name: str) -> dict[str, str]:
