@@ -283,6 +283,33 @@ def test_two_tabs_have_states_of_their_own(lab: Lab) -> None:
     lab.driver.switch_to.window(one)
 
 
+@pytest.mark.slow
+def test_a_closed_tab_trains_no_longer(lab: Lab, served: Served) -> None:
+    here = lab.driver.current_window_handle
+    lab.driver.switch_to.new_window("tab")
+    lab.open()
+    lab.do("play")
+    lab.until(lambda: lab.step > 20)
+    assert worked(served, 2) > 0.1
+    lab.driver.close()
+    lab.driver.switch_to.window(here)
+    lab.until(lambda: worked(served, 5) == 0, "the worker rests")
+
+
+def worked(served: Served, seconds: float) -> float:
+    """Seconds of CPU that the server's worker processes use within so many."""
+
+    def used() -> float:
+        own = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
+        stats = [Path(f"/proc/{p}/stat").read_text("utf-8") for p in own.read_text("utf-8").split()]
+        ticks = [stat.rsplit(")", 1)[1].split()[11:13] for stat in stats]
+        return sum(int(t) for pair in ticks for t in pair) / os.sysconf("SC_CLK_TCK")
+
+    before = used()
+    time.sleep(seconds)
+    return used() - before
+
+
 def test_play_pause_same_start_and_new_start(lab: Lab) -> None:
     lab.open()
     before = lab.one("[data-weight=w1]").get_attribute("aria-label")
