@@ -29,7 +29,7 @@ from torch.utils._pytree import tree_map
 from ..errors import ControlFlowError, LockstepError, MissingRuleError, UndecidedError
 from . import rules as _rules  # noqa: F401  registers every rule
 from .arithmetic import STORE, Field
-from .nest import leaves, rebuilt
+from .nest import leaves, mapped, rebuilt
 from .outer import Factors, worthwhile
 from .registry import MOVES, NOISE, REFUSED, RULES, Rule
 from .residue import FAR_BELOW, Cell, Promised, Residue, embed_constant, known, promised, symbolic
@@ -204,7 +204,7 @@ class Engine(TorchDispatchMode):
             made.cell.fixed = any(g.cell.fixed for g in guests)
             return made
 
-        return tree_map(wrap, result)
+        return mapped(wrap, result)
 
     # -- 3 moves --------------------------------------------------------------------------------
 
@@ -256,7 +256,7 @@ class Engine(TorchDispatchMode):
             out.cell.choice, out.cell.data = choice, data
             return out
 
-        return tree_map(wrap, result)
+        return mapped(wrap, result)
 
     def _reshape(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """``transpose_`` and its kin: the same storage seen another way, under the same Python object."""
@@ -329,7 +329,7 @@ class Engine(TorchDispatchMode):
             out.cell.whole, out.cell.choice = whole, choice
             return out
 
-        wrapped = tree_map(wrap, result)
+        wrapped = mapped(wrap, result)
         if self.on_product is not None:
             self.on_product(name, args, wrapped)
         return wrapped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -15,6 +15,14 @@ def leaves(value: Any) -> list[Any]:
         else:
             out.append(item)
     return out
+
+
+def mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """``value``, what an op gave, with ``function`` of each leaf in its place."""
+    if isinstance(value, (tuple, list)):
+        made = [mapped(function, item) for item in value]
+        return made if isinstance(value, list) else tuple(made)
+    return function(value)
 
 
 def rebuilt(value: Any, items: Iterator[Any]) -> Any:

@@ -17,20 +17,20 @@ SLAB = 3 << 15
 
 def by_columns(matrix: Tensor, vectors: Tensor) -> Tensor:
     """``vectors.t() @ matrix``: (R, M), (R, N) -> (M, N); the rows of ``matrix`` lie together in memory."""
-    threads = max(1, min(torch.get_num_threads(), len(matrix) // vectors.shape[1]))
+    threads = max(1, min(torch.get_num_threads(), matrix.shape[0] // vectors.shape[1]))
     out = torch.zeros(threads, vectors.shape[1], matrix.shape[1], dtype=torch.float64)
     for rows, wide in _slabs(matrix, threads):
-        few = vectors[rows].view(len(wide), -1, vectors.shape[1])
-        out[: len(wide)].baddbmm_(few.transpose(1, 2), wide)
+        few = vectors[rows].view(wide.shape[0], -1, vectors.shape[1])
+        out[: wide.shape[0]].baddbmm_(few.transpose(1, 2), wide)
     return out.sum(0)
 
 
 def by_rows(matrix: Tensor, vectors: Tensor) -> Tensor:
     """``matrix @ vectors``: (R, N), (N, M) -> (R, M); the rows of ``matrix`` lie together in memory."""
-    out = torch.empty(len(matrix), vectors.shape[1], dtype=torch.float64)
+    out = torch.empty(matrix.shape[0], vectors.shape[1], dtype=torch.float64)
     for rows, wide in _slabs(matrix, torch.get_num_threads()):
-        few = vectors.expand(len(wide), *vectors.shape)
-        torch.bmm(wide, few, out=out[rows].view(len(wide), -1, vectors.shape[1]))
+        few = vectors.expand(wide.shape[0], *vectors.shape)
+        torch.bmm(wide, few, out=out[rows].view(wide.shape[0], -1, vectors.shape[1]))
     return out
 
 
@@ -38,10 +38,10 @@ def bands(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
     """(first row, some rows) of ``a @ b``, (R, K) and (K, N) in float64; each band is overwritten by the next."""
     threads = torch.get_num_threads()
     step = threads * max(1, SLAB // b.shape[1])
-    memory = torch.empty(min(step, len(a)), b.shape[1], dtype=torch.float64)
-    for row in range(0, len(a), step):
-        part, out = a[row : row + step], memory[: len(a) - row]
-        batch = threads if len(part) % threads == 0 else 1
+    memory = torch.empty(min(step, a.shape[0]), b.shape[1], dtype=torch.float64)
+    for row in range(0, a.shape[0], step):
+        part, out = a[row : row + step], memory[: a.shape[0] - row]
+        batch = threads if part.shape[0] % threads == 0 else 1
         pair = part.view(batch, -1, a.shape[1]), b.expand(batch, *b.shape)
         torch.bmm(*pair, out=out.view(batch, -1, b.shape[1]))
         yield row, out
@@ -50,9 +50,9 @@ def bands(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
 def _slabs(matrix: Tensor, threads: int) -> Iterator[tuple[slice, Tensor]]:
     """Slices of rows and these rows in float64, as (threads, rows / threads, N), or as (1, rows, N) at the end."""
     step = threads * max(1, SLAB // matrix.shape[1])
-    memory = torch.empty(min(step, len(matrix)), matrix.shape[1], dtype=torch.float64)
-    for row in range(0, len(matrix), step):
+    memory = torch.empty(min(step, matrix.shape[0]), matrix.shape[1], dtype=torch.float64)
+    for row in range(0, matrix.shape[0], step):
         part = matrix[row : row + step]
-        wide = memory[: len(part)].copy_(part)
-        batch = threads if len(part) % threads == 0 else 1
+        wide = memory[: part.shape[0]].copy_(part)
+        batch = threads if part.shape[0] % threads == 0 else 1
         yield slice(row, row + step), wide.view(batch, -1, matrix.shape[1])
