@@ -78,12 +78,15 @@ def draw_primes(key: int, count: int) -> tuple[int, ...]:
 
 # -- a stable pseudo-random function ------------------------------------------------------------
 
+_OF_RESIDUES = (
+    0x3C6EF372FE94F82B  # so that functions of residues share nothing with symbols of colours
+)
 _M1, _M2 = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # SplitMix64's multipliers, as signed integers
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
     """Logical (unsigned) right shift of int64."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def mix(x: Tensor, key: int) -> Tensor:
@@ -216,14 +219,7 @@ class Field:
         if colours.numel() > chunk():
             parts = [self.draw(part, key) for (part,) in pieces(colours.reshape(-1))]
             return torch.cat(parts).view(colours.shape)
-        uniform = (
-            _shift(mix(colours.abs(), key ^ self.p ^ self.seed << 21), 11)
-            .double()
-            .mul_(2.0**-53 * (self.p - 1))
-        )
-        residue = uniform.floor_().sub_(self.half)
-        residue += residue >= 0  # skips 0: a symbol that is not zero never gets residue 0
-        return residue.mul_(colours.sign()).to(STORE)
+        return self._spread(colours.abs(), key).mul_(colours.sign()).to(STORE)
 
     def function(self, x: Tensor, key: int, *, parity: int = 0, zero: bool = False) -> Tensor:
         """An uninterpreted function: odd (``parity=1``), even (``-1``) or neither; ``zero``: f(0) = 0."""
@@ -231,10 +227,16 @@ class Field:
             one = partial(self.function, key=key, parity=parity, zero=zero)
             return torch.cat([one(part) for (part,) in pieces(x.reshape(-1))]).view(x.shape)
         argument = x.long()
-        y = self.draw(mix(argument.abs() if parity else argument, key ^ self.seed), 1)
+        y = self._spread(argument.abs() if parity else argument, key ^ _OF_RESIDUES).to(STORE)
         if parity == 1:
-            return y * x.sign()
-        return y * (x != 0) if zero else y
+            return y.mul_(x.sign())
+        return y.mul_(x != 0) if zero else y
+
+    def _spread(self, numbers: Tensor, key: int) -> Tensor:
+        """A residue for each int64, in float64: never 0, as a symbol that is not zero is not."""
+        mixed = mix(numbers, key ^ self.p ^ self.seed << 21)
+        residue = _shift(mixed, 11).double().mul_(2.0**-53 * (self.p - 1)).floor_().sub_(self.half)
+        return residue.add_(residue >= 0)
 
     def symbols(
         self, shape: tuple[int, ...] | torch.Size, generator: torch.Generator | None
