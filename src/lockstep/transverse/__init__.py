@@ -4,10 +4,12 @@ Tied units are one point of a linear subspace M of parameter space (the *tied ma
 leaves in exact arithmetic. What may take them apart is a displacement *across* M, an element of the normal
 space V: sums to zero over the copies, in what they read and in what is read of them. ``classes`` holds the
 arithmetic of such spaces, ``units`` says which entries belong to a unit, ``spaces`` finds V for groups of the
-audit, ``nearly`` moves nearly equal units onto M, and ``hessian`` is the closed form for dense units.
+audit, ``nearly`` moves nearly equal units onto M, ``hessian`` is the closed form for dense units, and ``lanczos``
+finds the lowest eigenvector where there is none.
 :mod:`lockstep.forecast` and :mod:`lockstep.treat` both build on it.
 """
 
 from .hessian import TransverseHessian, transverse_hessian
+from .lanczos import lowest
 
-__all__ = ["TransverseHessian", "transverse_hessian"]
+__all__ = ["TransverseHessian", "lowest", "transverse_hessian"]

@@ -8,7 +8,7 @@ zero, leaves the loss unchanged to first order (equal units have equal gradients
 to second, where ``H_t`` is the Hessian on such differences, the same for every c with ``|c| = 1``. For dense units
 it is ``[[B, C], [C', 0]]`` with ``B`` the splitting matrix of Liu, Wu, Wang (arXiv 1910.02366) and ``C`` from what
 the units feed; here it is only multiplied with, by differentiating the loss twice. Two copies moved by +eps and
--eps have ``|c|^2 = 2``: the loss changes by ``eps^2 * lambda_min`` along the lowest eigenvector.
+-eps have ``|c|^2 = 2``: the loss changes by ``eps^2 * lambda_min`` along the lowest (``transverse.lowest``).
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from ..symbolic.subject import call_with, quarters
 from . import function
 
 Displacement = Mapping[str, Tensor]
-STEPS = 120
-TOLERANCE = 1e-10
 
 
 class Landscape:
@@ -77,40 +75,6 @@ class Landscape:
             n: torch.zeros_like(self.parameters[n]) if h is None else h
             for n, h in zip(names, seconds, strict=True)
         }
-
-
-def lowest(
-    operator: Callable[[Tensor], Tensor], size: int, generator: torch.Generator
-) -> tuple[float, Tensor]:
-    """Lowest eigenvalue and unit eigenvector (size,) of a symmetric operator, by Lanczos' iteration.
-
-    Every new vector is made orthogonal to all before, so that with ``size`` steps the answer is that of a full
-    eigenvalue problem; it stops earlier once the residual of the lowest pair is small.
-    """
-    basis: list[Tensor] = []
-    diagonal: list[float] = []
-    beside: list[float] = []
-    vector = torch.randn(size, generator=generator, dtype=torch.double)
-    vector /= vector.norm()
-    while True:
-        basis.append(vector)
-        image = operator(vector)
-        diagonal.append(float(vector @ image))
-        known = torch.stack(basis)
-        for _ in range(2):  # once is not enough in floating point
-            image = image - known.t() @ (known @ image)
-        rest = float(image.norm())
-        small = torch.diag(torch.tensor(diagonal, dtype=torch.double))
-        for n, value in enumerate(beside):
-            small[n, n + 1] = small[n + 1, n] = value
-        values, vectors = torch.linalg.eigh(small)
-        residual = rest * abs(float(vectors[-1, 0]))
-        scale = max(1e-30, float(values.abs().max()))
-        if len(basis) >= min(size, STEPS) or residual <= TOLERANCE * scale or rest <= 1e-14 * scale:
-            found = vectors[:, 0] @ known
-            return float(values[0]), found / found.norm()
-        beside.append(rest)
-        vector = image / rest
 
 
 def spread(count: int) -> Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..pipeline import audit
+from ..transverse import lowest
 from ..types import Audit
-from .curvature import Landscape, lowest, pieces, spread
+from .curvature import Landscape, pieces, spread
 from .edits import Write
 from .fitting import require_module
 from .plan import Plan, Refusal, auditor
