@@ -35,6 +35,14 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "NAdam": partial(torch.optim.NAdam, lr=0.005),
     "RAdam": partial(torch.optim.RAdam, lr=0.01),
     "ASGD": torch.optim.ASGD,
+    "dampening": partial(torch.optim.SGD, lr=0.05, momentum=0.9, dampening=0.3),
+    "maximize": partial(torch.optim.SGD, lr=0.01, momentum=0.5, maximize=True),
+    "fused": partial(torch.optim.Adam, lr=0.01, fused=True),
+    "foreach": partial(torch.optim.AdamW, lr=0.01, weight_decay=0.3, amsgrad=True, foreach=True),
+    "no second moment": partial(torch.optim.Adam, lr=0.002, betas=(0.9, 0.0), eps=1e-2),
+    "groups": lambda p: torch.optim.Adam(
+        [{"params": p[:1], "lr": 0.02}, {"params": p[1:], "weight_decay": 0.1}]
+    ),
 }
 
 

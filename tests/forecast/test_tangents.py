@@ -88,6 +88,38 @@ def test_an_instance_with_state_goes_on_from_its_state() -> None:
     assert math.exp(found.groups[0].log_growth[-1]) == pytest.approx(seen[-1] / 1e-8, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["momentum", "Adam", "RMSprop"])
+def test_the_difference_that_the_units_have_now(name: str) -> None:
+    """Nearly equal units and an optimizer in the middle of a run, whose moments differ too: five digits."""
+    net, (x, y) = tied_net(nn.Tanh, seed=6), problem(6)
+    with torch.no_grad():
+        for key, p in net.named_parameters():
+            p.add_(difference(net, 7).get(key, torch.zeros_like(p)), alpha=1e-6)
+    optimizer = OPTIMIZERS[name](net.parameters())
+    sizes = []
+    for step in range(STEPS + 7):
+        if step == 7:
+            one = forecast(
+                net, x, y, loss=F.mse_loss, optimizer=optimizer, steps=STEPS, groups=[("0", (0, 1))]
+            ).groups[0]
+        optimizer.zero_grad()
+        F.mse_loss(net(x), y).backward()
+        optimizer.step()
+        squares = sum(
+            float((p.select(axis, 0) - p.select(axis, 1)).detach().square().sum()) / 2
+            for p, axis in ((net[0].weight, 0), (net[0].bias, 0), (net[2].weight, 1))
+        )
+        sizes.append(math.sqrt(squares))
+    assert one.size == pytest.approx(sizes[6], rel=1e-9)
+    predicted = [one.size * math.exp(log) for log in one.own_growth]
+    assert predicted == pytest.approx(sizes[7:], rel=1e-5)
+    generic = one.size * math.exp(one.log_growth[-1])
+    assert generic != pytest.approx(sizes[-1], rel=1e-2)
+    reached = max(sizes[7:])
+    if reached > 1.2 * one.size:
+        assert one.separates_at(threshold=reached * (1 - 1e-6)) == sizes[7:].index(reached) + 1
+
+
 def test_the_forecast_is_public() -> None:
     assert lockstep.forecast is forecast
 

@@ -29,17 +29,33 @@ def noisy() -> nn.Sequential:
     return nn.Sequential(tied_net(nn.Tanh, 0), nn.Dropout(0.5))
 
 
+def plain() -> nn.Sequential:
+    net = nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanh(), nn.Linear(4, 2, bias=False))
+    for p in net.parameters():
+        nn.init.constant_(p, 0.3)
+    return net.double()
+
+
+def hooked() -> nn.Sequential:
+    """Its gradient is scaled before the optimizer sees it."""
+    net = tied_net(nn.Tanh, 0)
+    net[0].weight.register_hook(lambda g: g / 2)
+    return net
+
+
 @pytest.mark.parametrize(
     ("net", "make", "phrases"),
     [
         (lambda: tied_net(nn.Tanh, 0), torch.optim.Rprop, ["Rprop takes signs", "neither grows nor shrinks"]),
-        (lambda: tied_net(nn.Tanh, 0), torch.optim.LBFGS, ["LBFGS could not be followed", "closure"]),
+        (lambda: tied_net(nn.Tanh, 0), torch.optim.LBFGS, ["LBFGS does not move each entry", "needs a closure"]),
+        (plain, torch.optim.Muon, ["Muon does not move each entry", "whole matrix"]),
+        (hooked, SGD, ["'0.weight' have hooks", "register_hook"]),
         (lambda: tied_net(nn.Tanh, 0), torch.optim.Adafactor, ["Adafactor does not move each entry", "'0.weight'"]),
         (lambda: tied_net(nn.ReLU, 0), partial(torch.optim.SGD, lr=1e3), ["not finite at step", "smaller learning rate"]),
         (noisy, SGD, ["draws random numbers", "'1' (Dropout)", "model.eval()"]),
         (lambda: tied_net(Through, 0), SGD, ["is not what its derivative says", "straight-through"]),
     ],
-    ids=["signs", "closure", "whole tensors", "diverges", "noise", "detach"],
+    ids=["signs", "closure", "Muon", "hooks", "whole tensors", "diverges", "noise", "detach"],
 )  # fmt: skip
 def test_unknown_because(net: Callable[[], nn.Sequential], make: Any, phrases: list[str]) -> None:
     x, y = problem(0)
@@ -54,6 +70,23 @@ def test_unknown_because(net: Callable[[], nn.Sequential], make: Any, phrases: l
     )
     assert all(phrase in one.because for phrase in phrases), one.because
     assert one.because in str(found)
+
+
+def test_hooks_of_the_optimizer_are_not_followed() -> None:
+    net, (x, y) = tied_net(nn.Tanh, 0), problem(0)
+    sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    assert forecast(net, x, y, loss=F.mse_loss, optimizer=sgd, steps=3).groups[0].log_growth
+    sgd.register_step_pre_hook(lambda *_: None)
+    one = forecast(net, x, y, loss=F.mse_loss, optimizer=sgd, steps=3).groups[0]
+    assert one.verdict == "unknown" and "hooks around its step" in one.because
+
+
+def test_untrained_incoming_weights_leave_nothing_to_follow() -> None:
+    net, (x, y) = tied_net(nn.Tanh, 0), problem(0)
+    one = forecast(
+        net, x, y, loss=F.mse_loss, optimizer=torch.optim.SGD([net[2].weight], lr=0.1), steps=3
+    ).groups[0]
+    assert one.verdict == "unknown" and "no trainable entry of theirs can differ" in one.because
 
 
 def test_nothing_tied() -> None:

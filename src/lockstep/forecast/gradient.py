@@ -94,7 +94,8 @@ class Objective:
         buffers = (
             {n: b.clone() for n, b in self.buffers.items()} if trial or graph else self.buffers
         )
-        torch.manual_seed(seed)
+        # Not torch.manual_seed: it writes down the stack each time, for devices that are not there yet.
+        torch.default_generator.manual_seed(seed)
         with self.subject.bind({**self.fixed, **leaves, **buffers}):
             output = self.subject.call(self.cast(x))
             value = self._value(output, self.cast(y))
@@ -131,7 +132,7 @@ def objective(
     subject: Subject, loss: Loss, theta: Callable[[Objective], Tensor], layout: Layout, batch: Batch
 ) -> Objective:
     """In float64 where the model takes it, else in the model's own dtype; errors of the user's code in words."""
-    wide = Objective(subject, loss, torch.float64)
+    wide = Objective(subject, loss, torch.float64 if subject.wide else None)
     try:
         wide.at(theta(wide), layout, batch, trial=True)
     except LockstepError:
@@ -161,6 +162,29 @@ def _tensors(value: Any) -> list[Tensor]:
         if isinstance(value, (Mapping, tuple, list))
         else []
     )
+
+
+def refuse_hooks(subject: Subject, names: Sequence[str]) -> None:
+    """What the user's hooks make of a gradient before it reaches the optimizer is no part of what is followed."""
+    kinds = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    hooked = [n for n in names if any(getattr(subject.parameters[n], k, None) for k in kinds)]
+    if hooked:
+        more = f" and {len(hooked) - 5} more" if len(hooked) > 5 else ""
+        raise UndecidedError(
+            f"parameters {', '.join(map(repr, hooked[:5]))}{more} have hooks that change their gradient or act on it "
+            "(register_hook, register_post_accumulate_grad_hook), and these are not followed. Remove them for the "
+            "forecast"
+        )
+    held = [
+        str(getattr(v, "path", v))
+        for v in getattr(subject.model, "trainable_variables", ())
+        if getattr(v, "regularizer", None) is not None or getattr(v, "constraint", None) is not None
+    ]
+    if held:
+        raise UndecidedError(
+            f"the Keras weights {', '.join(map(repr, held[:5]))} have a regularizer or a constraint, which is part of "
+            "neither the loss nor the optimizer that is followed. Put the penalty into the loss, or build them without"
+        )
 
 
 def refuse_noise(objective: Objective, theta: Tensor, layout: Layout, batch: Batch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import UsageError
+from ..errors import LockstepError
 from ..pipeline import audit
 from ..symbolic.passes import Example
 from ..symbolic.subject import quarters, subject_of
@@ -123,8 +123,6 @@ def rounding(
     Raises :class:`~lockstep.UsageError` for what cannot be used.
     """
     require(loss, steps, 4, batches, x)
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"rounding() trains a torch.nn.Module, got {type(model).__name__}")
     draw = Stream(tensors(x), tensors(y), batches)
     example = draw(0)[0] if x is None else tensors(x)
     if groups is None:
@@ -134,7 +132,8 @@ def rounding(
         chosen = found if groups is None else parsed(subject, groups)
         if not chosen:
             return Rounding((), steps, machine(), "no locked units: nothing could drift apart")
-        case = prepared(subject, Example(example), chosen, optimizer, seed)
+        case = prepared(subject, Example(subject.prepare(example)), chosen, optimizer, seed)
+        draw.prepare = subject.prepare
         forecast = run(case, loss, optimizer, draw, steps, None, 4, seed, None)
     spaces = live(case)
     told = [
@@ -143,11 +142,19 @@ def rounding(
         if cluster.space is not None
     ]
     escapes: list[Escape] = []
+    because: list[str] = []
     for dtype in PRECISIONS:
-        seen = drift(model, case.values, case.layout, spaces, draw, loss, optimizer, steps, dtype)
+        try:
+            seen = drift(
+                subject, case.values, case.layout, spaces, draw, loss, optimizer, steps, dtype
+            )
+        except (LockstepError, RuntimeError, TypeError, ValueError) as error:
+            kind = str(dtype).removeprefix("torch.")
+            because.append(f"{kind}: not measured: {type(error).__name__}: {error}")
+            continue
         for one, leak, sizes in zip(told, seen.leaks(), seen.sizes, strict=True):
             escapes.append(escape(one, leak, sizes, threshold))
-    return Rounding(tuple(escapes), steps, machine())
+    return Rounding(tuple(escapes), steps, machine(), "\n".join(because))
 
 
 def escape(

@@ -21,11 +21,11 @@ from ..transverse.nearly import tied_values
 from ..transverse.spaces import Cluster, Course, Spaces, frozen_space, spaces
 from ..transverse.units import checked
 from ..types import Frozen, Group
-from .gradient import Batch, Loss, Objective, objective, refuse_noise
-from .growth import Bundle, fastest, follow
-from .result import Forecast, GroupForecast, Verdict
+from .gradient import Batch, Loss, Objective, objective, refuse_hooks, refuse_noise
+from .growth import Bundle, Followed, exact, fastest, follow
+from .result import Forecast, GroupForecast, Verdict, slope
 from .rounding import drift
-from .update import Optimizer, Update, flat
+from .update import Optimizer, Update, flat, own
 
 WHOLE = 8  # spaces of at most so many dimensions are followed with a whole basis
 TRIED = 50  # real steps in which rounding is looked for
@@ -111,7 +111,7 @@ def leaking(
         return out
     try:
         seen = drift(
-            case.subject.model,
+            case.subject,
             case.values,
             case.layout,
             live(case),
@@ -204,45 +204,67 @@ def run(
     update = Update(
         optimizer, {n: form.cast(case.values[n]) for n in layout.shapes}, subject.parameters, layout
     )
-    update.average(case.spaces.tied)
-    notes = (*assumptions(form, update, draw), *case.notes, *case.plan.notes)
+    apart = update.average(case.spaces.tied)
+    notes = (*assumptions(form, update, draw, apart), *case.notes, *case.plan.notes)
+    original = layout.join({n: subject.parameters[n].double() for n in layout.shapes})
+    mine = [own_bundle(space, original, theta, update, apart) for space in live(case)]
     failed = ""
-    losses: tuple[float, ...] = ()
+    course = Followed()
+    ends: list[GroupForecast] = []
     try:
+        refuse_hooks(subject, list(layout.shapes))
         refuse_noise(form, theta, layout, draw(0))
-        course = follow(
-            form,
-            update,
-            layout,
-            case.spaces.tied,
-            theta,
-            bundles,
-            draw,
-            steps,
-            largest=range_of(subject),
-            progress=None
-            if progress is None
-            else lambda t: progress("following the differences", t, steps),
-        )
-        losses = tuple(course.losses)
-        ends = [ending(b, course, form, update, layout) for b in bundles]
+        if bundles:
+            course = follow(
+                form,
+                update,
+                layout,
+                case.spaces.tied,
+                theta,
+                [*bundles, *(b for b in mine if b is not None and first is None)],
+                draw,
+                steps,
+                largest=range_of(subject),
+                progress=None
+                if progress is None
+                else lambda t: progress("following the differences", t, steps),
+            )
+        ends = [
+            ending(bundle, now, course, form, update, layout)
+            for bundle, now in zip(bundles, mine, strict=True)
+        ]
     except UndecidedError as error:
         failed = str(error)
     out: list[GroupForecast] = []
     at = 0
-    original = layout.join({n: subject.parameters[n].double() for n in layout.shapes})
     for group, cluster in case.targets:
         others = tuple(g for g in cluster.groups if g is not group)
         if cluster.space is None or failed:
             out.append(GroupForecast(group, "unknown", failed or cluster.because, others=others))
         else:
-            one = ends[at]
-            size = float(cluster.space.project(original[None]).norm())
+            now = mine[at]
+            size = 0.0 if now is None else float(cluster.space.project(original[None]).norm())
             scale = float(theta[cluster.space.support].norm())
-            size = size if size > 1e-12 * scale else 0.0
-            out.append(replace(one, group=group, others=others, size=size, scale=scale))
+            out.append(replace(ends[at], group=group, others=others, size=size, scale=scale))
         at += cluster.space is not None
-    return Forecast(tuple(out), steps, update.name, notes, losses)
+    return Forecast(tuple(out), steps, update.name, notes, tuple(course.losses))
+
+
+def own_bundle(
+    space: Space,
+    original: Tensor,
+    theta: Tensor,
+    update: Update,
+    apart: list[dict[str, Tensor]],
+) -> Bundle | None:
+    """The difference that the units have now, in weights and optimizer state; None where they are tied exactly."""
+    now = space.project(original[None])[0]
+    size = float(now.norm())
+    if not size > 1e-12 * float(theta[space.support].norm()):
+        return None
+    states = [{key: value / size for key, value in part.items()} for part in apart]
+    delta = own(update.buckets, space, now / size, states)
+    return Bundle(space, now[None] / size, complete=False, delta=delta)
 
 
 def bundle_of(
@@ -252,7 +274,7 @@ def bundle_of(
     if start is not None:
         inside = space.project(start[None])
         if float(inside.norm()) > 1e-6:
-            return Bundle(space, inside / inside.norm(), complete=False)
+            return Bundle(space, inside / inside.norm(), complete=False, mixed=False)
     if space.dimension <= max(vectors, WHOLE):
         return Bundle(space, space.basis(generator), complete=True)
     return Bundle(space, space.random(vectors, generator), complete=False)
@@ -285,9 +307,14 @@ def given(spaces: Sequence[Space], layout: Layout, start: Mapping[str, Tensor]) 
 
 
 def ending(
-    bundle: Bundle, course: Any, form: Objective, update: Update, layout: Layout
+    bundle: Bundle,
+    now: Bundle | None,
+    course: Followed,
+    form: Objective,
+    update: Update,
+    layout: Layout,
 ) -> GroupForecast:
-    """Verdict and directions of one followed bundle."""
+    """Verdict and directions of one followed bundle; ``now`` is the difference that the units have, if any."""
     moved = bundle.space.project(flat(bundle.delta, update.buckets, layout.size))
     u, s, v = torch.linalg.svd(moved, full_matrices=False)
     grown = v[0]
@@ -300,39 +327,36 @@ def ending(
         first, logs = u[:, 0] @ bundle.vectors, ()
         if found is not None:
             first, logs = found[0], (found[1],)
-    log, rate = bundle.growth, slope(bundle.growth)
-    verdict, because = judged(bundle, rate)
+    present = () if now is None else tuple(now.growth)
+    verdict, because = judged(
+        present or bundle.growth, "the difference" if present else "a small difference"
+    )
+    if verdict == "merges" and bundle.mixed and logs and logs[0] > NEUTRAL:
+        because += f"; but the difference that grows most grows, by {logs[0]:+.4g}: over more steps it may win"
     return GroupForecast(
         group=(),
         verdict=verdict,
         because=because,
-        log_growth=tuple(log),
-        rate=rate,
+        log_growth=tuple(bundle.growth),
+        rate=slope(bundle.growth),
         dimension=bundle.space.dimension,
         spectrum=logs,
         direction=named(first, layout),
         grown=named(grown, layout),
-        linear=bundle.linear,
+        linear=bundle.linear if now is None else min(bundle.linear, now.linear),
+        own_growth=present,
     )
 
 
-def slope(growth: Sequence[float]) -> float:
-    """Logarithmic growth a step over the second half."""
-    half = len(growth) // 2
-    before = growth[half - 1] if half else 0.0
-    if not math.isfinite(growth[-1]):
-        return -math.inf
-    return (growth[-1] - before) / (len(growth) - half)
-
-
-def judged(bundle: Bundle, rate: float) -> tuple[Verdict, str]:
+def judged(growth: Sequence[float], what: str) -> tuple[Verdict, str]:
     """By the product over all steps; where it turns in the second half, that is said."""
-    steps, end = len(bundle.growth), bundle.growth[-1]
+    steps, end, rate = len(growth), growth[-1], slope(growth)
     if end == -math.inf:
         return "merges", "the update removes every difference between the units"
     if abs(end) < NEUTRAL and abs(rate) * steps < NEUTRAL:
         return "unknown", (
-            f"a difference neither grows nor shrinks over {steps} steps (log growth {end:.1e}): it stays what it is"
+            f"{what} between the units neither grows nor shrinks over {steps} steps (log growth {end:.1e}): it stays "
+            "what it is"
         )
     turn = ""
     if (end > 0) != (rate > 0):
@@ -341,7 +365,7 @@ def judged(bundle: Bundle, rate: float) -> tuple[Verdict, str]:
     word = "grows" if end > 0 else "shrinks"
     return (
         "separates" if end > 0 else "merges",
-        f"over {steps} steps a small difference between the units {word}, by {end:+.4g} in its logarithm{turn}",
+        f"over {steps} steps {what} between the units {word}, by {end:+.4g} in its logarithm{turn}",
     )
 
 
@@ -352,16 +376,21 @@ def named(vector: Tensor, layout: Layout) -> dict[str, Tensor]:
     return {n: part.clone() for n, part in layout.split(vector).items() if bool(part.any())}
 
 
-def assumptions(form: Objective, update: Update, draw: Stream) -> tuple[str, ...]:
+def assumptions(
+    form: Objective, update: Update, draw: Stream, apart: list[dict[str, Tensor]]
+) -> tuple[str, ...]:
     """What every number of the forecast takes for granted."""
     precision = (
-        "float64" if form.dtype == torch.float64 else "the model's own dtype (it refused float64)"
+        "float64" if exact(form) else "the model's own dtype (it does not compute in float64)"
     )
     return (
         "first order: differences small against the weights and against the distance to any kink",
         f"the symmetric trajectory of {update.name} as given (no schedule, no clipping), in {precision}",
         f"data: {draw.kind}",
-        "optimizer state equal among the tied units, and no difference in it at the start",
+        "optimizer state equal among the tied units, and no difference in it at the start"
+        if not any(bool(part.any()) for states in apart for part in states.values())
+        else "optimizer state that differs among the tied units: its mean; the difference goes with that of the "
+        "units, where they have one now",
     )
 
 

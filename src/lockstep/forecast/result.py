@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +14,15 @@ from ..types import Frozen, Group
 
 Verdict = Literal["separates", "merges", "unknown"]
 Start = Literal["generic", "given"]
+
+
+def slope(growth: Sequence[float]) -> float:
+    """Logarithmic growth a step over the second half."""
+    half = len(growth) // 2
+    before = growth[half - 1] if half else 0.0
+    if not math.isfinite(growth[-1]):
+        return -math.inf
+    return (growth[-1] - before) / (len(growth) - half)
 
 
 @dataclass(frozen=True)
@@ -48,9 +58,11 @@ class GroupForecast:
     ``direction`` (parameter → tensor, length 1 in all) is the initial difference that grows most, ``grown`` what a
     generic difference has turned into. ``dimension`` counts independent differences; ``spectrum`` holds the
     logarithms of the singular values of the whole product of tangent maps, largest first (complete if the space is
-    small, else the largest alone). ``size`` is the difference that the model has now, ``leak`` what rounding
-    adds, ``scale`` the length of the weights concerned. ``linear`` is the length of difference up to which an adaptive
-    optimizer responds linearly where a gradient is exactly 0 (its ``eps``); above it growth is slower than forecast.
+    small, else the largest alone). ``size`` is the difference that the model has now, and ``own_growth`` the growth of
+    this very difference, that of the optimizer's state included (empty where units are exactly tied, or where
+    another ``start`` was asked for); ``leak`` is what rounding adds, ``scale`` the length of the weights concerned.
+    ``linear`` is the length of difference up to which an adaptive optimizer responds linearly where a gradient is
+    exactly 0 (its ``eps``); above it growth is slower than forecast.
     ``because`` says why the verdict is what it is.
     ``others`` are groups that can only separate together with this one (channels and their norm, a head and its rows).
 
@@ -77,6 +89,7 @@ class GroupForecast:
     scale: float = 0.0
     leak: Leak | None = None
     linear: float = math.inf
+    own_growth: tuple[float, ...] = ()
 
     def separates_at(self, size: float | None = None, threshold: float | None = None) -> int | None:
         """The number of steps after which a difference of length ``size`` has grown to ``threshold``.
@@ -100,24 +113,26 @@ class GroupForecast:
         if self.verdict == "unknown" and not self.log_growth:
             return None
         first, begun = 0, 0.0
+        growth, rate = self.log_growth, self.rate
         if size is None:
             if self.size > 0:
                 size = self.size
+                if self.own_growth:
+                    growth, rate = self.own_growth, slope(self.own_growth)
             elif self.leak is not None and self.leak.step is not None and self.leak.size > 0:
                 first, size = self.leak.step, self.leak.size
-                begun = self.log_growth[min(first, len(self.log_growth)) - 1]
+                begun = growth[min(first, len(growth)) - 1]
             else:
                 return None
         wanted = math.log(threshold) - math.log(size) + begun
         if wanted <= begun:
             return first
-        for step, growth in enumerate(self.log_growth[first:], first + 1):
-            if growth >= wanted:
+        for step, log in enumerate(growth[first:], first + 1):
+            if log >= wanted:
                 return step
-        if not self.rate > 0:
+        if self.verdict == "merges" or not rate > 0:
             return None
-        steps = len(self.log_growth)
-        return steps + math.ceil((wanted - self.log_growth[-1]) / self.rate)
+        return len(growth) + math.ceil((wanted - growth[-1]) / rate)
 
     def __str__(self) -> str:
         """A few lines: the group, the verdict and why, and when."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..symbolic.subject import Subject
 from ..transverse.classes import Layout, Space
 from .gradient import Batch, Loss
 from .result import Leak
@@ -40,7 +41,7 @@ class Drift:
 
 
 def drift(
-    model: nn.Module,
+    subject: Subject,
     values: Mapping[str, Tensor],
     layout: Layout,
     spaces: list[Space],
@@ -52,25 +53,25 @@ def drift(
     *,
     stop: bool = False,
 ) -> Drift:
-    """Train a copy of ``model`` from ``values`` in ``dtype`` (None: its own), as a user's loop would.
+    """Train a copy of the model from ``values`` in ``dtype`` (None: its own), as a user's loop would.
 
     With ``stop`` training ends once every space shows a difference.
     """
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
-        twin = copy.deepcopy(model)
-        if dtype is not None:
-            twin = twin.to(dtype)
-        own = dict(twin.named_parameters())
+        assert subject.twin is not None
+        twin = subject.twin(dtype)
+        own = dict(twin.parameters)
         with torch.no_grad():
             for name, value in values.items():
                 own[name].copy_(value)
-        opt = optimizer_of(optimizer, dict(model.named_parameters()), own)
+        opt = optimizer_of(optimizer, subject.parameters, own)
+        of = twin.criterion(loss)
         sizes: list[list[float]] = [[length(space, layout, own)] for space in spaces]
         for step in range(steps):
             x, y = batches(step)
             opt.zero_grad(set_to_none=True)
-            output = call(twin, as_dtype(x, dtype))
-            value = loss(output) if y is None else loss(output, as_dtype(y, dtype))
+            output = twin.call(as_dtype(x, dtype))
+            value = of(output) if y is None else of(output, as_dtype(y, dtype))
             value.backward()
             opt.step()
             for seen, space in zip(sizes, spaces, strict=True):
@@ -107,13 +108,6 @@ def optimizer_of(
         }
     twin.state = state  # type: ignore[assignment]
     return twin
-
-
-def call(model: nn.Module, x: Any) -> Any:
-    """A tensor is the one argument, a tuple the positional ones, a dict the named ones."""
-    if isinstance(x, Mapping):
-        return model(**x)
-    return model(*x) if isinstance(x, (tuple, list)) else model(x)
 
 
 def as_dtype(value: Any, dtype: torch.dtype | None) -> Any:

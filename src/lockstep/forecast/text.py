@@ -45,7 +45,9 @@ def of_group(one: GroupForecast) -> list[str]:
             "eps; above it growth is slower, and the steps below are early bounds"
         )
     if one.size > 0:
-        lines.append(f"  the units differ by {one.size:.2g} now{when(one.separates_at())}")
+        steps = len(one.own_growth)
+        grown = f" (x {factor(one.own_growth[-1])} after {steps} steps)" if steps else ""
+        lines.append(f"  the units differ by {one.size:.2g} now{grown}{when(one.separates_at())}")
     elif one.leak is not None and one.scale > 0:
         lines.append(f"  rounding, {one.leak}{when(one.separates_at()) if one.leak.step else ''}")
     for size in (1e-8, 1e-4) if one.scale > 0 else ():
@@ -99,6 +101,7 @@ def to_json(forecast: Forecast) -> str:
                 "rate": number(one.rate),
                 "dimension": one.dimension,
                 "log_growth": [number(value) for value in one.log_growth],
+                "own_growth": [number(value) for value in one.own_growth],
                 "spectrum": [number(value) for value in one.spectrum],
                 "size": one.size,
                 "scale": one.scale,

@@ -17,10 +17,16 @@ from torch import Tensor
 
 from ..errors import UndecidedError, UsageError
 from ..symbolic.optimizer import EVEN_STATE
-from ..transverse.classes import Layout, Partition, averaged
+from ..transverse.classes import Layout, Partition, Space, averaged
 from .stepper import State, Stepper, tensors_of
 
 Optimizer = torch.optim.Optimizer | Callable[..., torch.optim.Optimizer]
+
+WHOLE_TENSORS = {
+    "Muon": "it makes the momentum of a whole matrix orthogonal",
+    "LBFGS": "it follows the curvature along all parameters, and needs a closure",
+}
+"""Known not to be elementwise; of others it is tried out."""
 
 
 @dataclass
@@ -58,8 +64,8 @@ class Update:
         """``parameters`` are the copies that train, ``originals`` the tensors an instance was made on."""
         made, by_id = _made(optimizer, parameters, originals)
         self.name = type(made).__name__
-        self.optimizer = made
         self.buckets: list[Bucket] = []
+        self._hooked = bool(made._optimizer_step_pre_hooks or made._optimizer_step_post_hooks)
         starts = layout.starts
         groups: dict[tuple[int, str], list[str]] = {}
         states: dict[str, State] = {}
@@ -94,19 +100,38 @@ class Update:
         """Names of the parameters that the optimizer moves."""
         return tuple(name for bucket in self.buckets for name in bucket.names)
 
-    def average(self, tied: Partition) -> None:
-        """State that differs among tied entries becomes its mean (without signs where it holds squares)."""
+    def average(self, tied: Partition) -> list[dict[str, Tensor]]:
+        """State that differs among tied entries becomes its mean (without signs where it holds squares).
+
+        Returns for each bucket what was taken away, state key → (m,).
+        """
+        taken: list[dict[str, Tensor]] = []
         for bucket in self.buckets:
             labels = tied.labels[bucket.index]
+            apart: dict[str, Tensor] = {}
             for key in tensors_of(bucket.state, bucket.index.shape):
                 even = key in EVEN_STATE
                 signs = tied.signs[bucket.index]
                 value = bucket.state[key]
                 mean = averaged(value[None], labels, signs.abs() if even else signs)[0]
                 bucket.state[key] = torch.where(labels < 0, value, mean)
+                apart[key] = (value - bucket.state[key]).double()
+            taken.append(apart)
+        return taken
 
     def require_elementwise(self, theta: Tensor, gradient: Tensor, layout: Layout) -> None:
-        """Refuse an optimizer that moves a tensor otherwise than its entries."""
+        """Refuse an optimizer that moves a tensor otherwise than its entries, or that is not all of the step."""
+        if self._hooked:
+            raise UndecidedError(
+                f"this {self.name} has hooks around its step (register_step_pre_hook or register_step_post_hook), and "
+                "what these do to gradients and weights is not followed. Remove them for the forecast, or give the "
+                "optimizer as a function of parameters"
+            )
+        if self.name in WHOLE_TENSORS:
+            raise UndecidedError(
+                f"{self.name} does not move each entry by its own gradient and state ({WHOLE_TENSORS[self.name]}), and "
+                "the tangent of such a step is not known"
+            )
         for bucket in self.buckets:
             flat, _ = bucket.stepper.step(theta[bucket.index], gradient[bucket.index], bucket.state)
             at = 0
@@ -150,6 +175,21 @@ class Update:
 def start(jacobians_or_buckets: list[Bucket], vectors: Tensor) -> Delta:
     """(k, n) displacements of the parameters, none of the state."""
     return [{"theta": vectors[:, bucket.index]} for bucket in jacobians_or_buckets]
+
+
+def own(
+    buckets: list[Bucket], space: Space, vector: Tensor, apart: list[dict[str, Tensor]]
+) -> Delta:
+    """The displacement (1, n) that the model and its optimizer have now: ``vector`` (n,), and that of the state."""
+    out: Delta = []
+    for bucket, states in zip(buckets, apart, strict=True):
+        part = {"theta": vector[None, bucket.index]}
+        for key, value in states.items():
+            full = torch.zeros(1, space.size, dtype=torch.float64)
+            full[0, bucket.index] = value
+            part[key] = space.project(full, even=key in EVEN_STATE)[:, bucket.index]
+        out.append(part)
+    return out
 
 
 def flat(delta: Delta, buckets: list[Bucket], size: int) -> Tensor:

@@ -12,6 +12,7 @@ still); moving statistics are buffers; seeds and counters are left alone.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lockstep.errors import UsageError
+from lockstep.errors import UndecidedError, UsageError
 from lockstep.integrations.keras_files import torch_keras
 from lockstep.integrations.keras_units import is_torch, keras_places, own_variables
 from lockstep.symbolic.subject import Subject, bound, refuse_unusable
@@ -73,6 +74,14 @@ def keras_subject(model: Any, *, training: bool = True) -> Subject:
         args, kwargs = arguments(model, inputs)
         return model(*args, **kwargs, training=training)
 
+    def twin(dtype: torch.dtype | None) -> Subject:
+        if dtype not in (None, *{t.dtype for t in parameters.values()}):
+            raise UndecidedError(
+                f"operations of Keras return to {keras.config.floatx()} by themselves, so that no Keras model is "
+                f"trained in {str(dtype).removeprefix('torch.')}"
+            )
+        return keras_subject(copy.deepcopy(model), training=training)
+
     modules = dict(layers)
     for path, module in wrapped.items():
         modules |= {_join(path, n) if n else path: m for n, m in module.named_modules()}
@@ -89,6 +98,8 @@ def keras_subject(model: Any, *, training: bool = True) -> Subject:
         prepare=_tensors,
         criterion=lambda loss: _output_first(keras, loss),
         added=lambda: list(scopes[-1].losses) if scopes else [],
+        twin=twin,
+        wide=False,
         library=str(Path(keras.__file__).parent),
     )
 

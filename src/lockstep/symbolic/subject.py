@@ -33,7 +33,9 @@ class Subject:
 
     Frameworks other than plain PyTorch may bring their own: ``prepare`` makes tensors of their kinds of
     inputs, ``criterion`` makes ``loss(output, target)`` of their losses, ``added()`` lists the losses that the
-    last ``call`` added by itself, ``library`` is the folder whose lines are not the user's.
+    last ``call`` added by itself, ``library`` is the folder whose lines are not the user's. ``twin(dtype)`` is the
+    subject of a copy, to be trained in ``dtype`` (None: as it is); ``wide`` says whether the model computes in
+    float64 once its tensors are of that dtype.
     """
 
     model: nn.Module
@@ -48,6 +50,8 @@ class Subject:
     prepare: Callable[[Any], Any] = lambda inputs: inputs
     criterion: Callable[[Any], Any] = lambda loss: loss
     added: Callable[[], Sequence[Any]] = tuple
+    twin: Callable[[torch.dtype | None], Subject] | None = None
+    wide: bool = True
     library: str = ""
 
 
@@ -82,7 +86,13 @@ def subject_of(model: Any) -> Subject:
         modules=dict(model.named_modules()),
         places=tuple(places(model, {id(p): n for n, p in parameters.items()})),
         training=model.training,
+        twin=lambda dtype: subject_of(_copied(model, dtype)),
     )
+
+
+def _copied(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    twin = copy.deepcopy(model)
+    return twin if dtype is None else twin.to(dtype)
 
 
 def refuse_empty(parameters: Mapping[str, Tensor]) -> None:

@@ -108,11 +108,14 @@ class Space:
         fine, coarse = (torch.unique(labels) for labels, _ in (self._fine, self._coarse))
         return int((fine >= 0).sum() - (coarse >= 0).sum())
 
-    def project(self, vectors: Tensor) -> Tensor:
-        """(k, n) → (k, n): the orthogonal projection onto V."""
+    def project(self, vectors: Tensor, *, even: bool = False) -> Tensor:
+        """(k, n) → (k, n): the orthogonal projection onto V; with ``even`` of squares, which have no signs."""
         part = vectors[:, self.support]
         out = torch.zeros_like(vectors)
-        out[:, self.support] = averaged(part, *self._fine) - averaged(part, *self._coarse)
+        (fine, up), (coarse, down) = self._fine, self._coarse
+        if even:
+            up, down = up.abs(), down.abs()
+        out[:, self.support] = averaged(part, fine, up) - averaged(part, coarse, down)
         return out
 
     def length(self, vector: Tensor) -> float:
