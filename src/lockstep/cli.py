@@ -144,6 +144,13 @@ def audit(
     baseline: Annotated[
         Path | None, typer.Option(help="Do not report the findings in this file.")
     ] = None,
+    rounding: Annotated[
+        bool,
+        typer.Option(
+            "--rounding",
+            help="Train copies in float32 and float64, and say whether locked units stay bitwise equal.",
+        ),
+    ] = False,
     write_baseline: Annotated[
         Path | None, typer.Option(help="Write today's findings to this file and exit with 0.")
     ] = None,
@@ -172,6 +179,7 @@ def audit(
                 seed=seed,
                 train=train,
                 trust=trust,
+                rounding=rounding,
             )
             found, result = run.audit(request, progress, lambda note: _say(err, note))
         if write_baseline:

@@ -32,6 +32,7 @@ from .types import Assumptions, Audit, Evidence, Finding, Update
 
 Loss = Callable[..., Any]
 LANES = 3
+ROUNDING_STEPS = 100
 
 
 def audit(
@@ -44,6 +45,7 @@ def audit(
     update: Update | None = None,
     data: str = "any",
     seed: int = 0,
+    rounding: bool | int = False,
     progress: Progress | None = None,
 ) -> Audit:
     """Which units of ``model`` can never differentiate, which entries can never move, why the rest separate.
@@ -52,7 +54,9 @@ def audit(
     integer values count unless ``data="given"``. ``loss`` is ``loss(output, target)``, or ``loss(output)``;
     without it the verdict holds for any loss. An ``optimizer`` (instance, or function of parameters) chooses the
     update and its state counts; without it any elementwise update is meant (``update="any"``);
-    ``update="additive"`` certifies balanced locks too. The model is left exactly as it was.
+    ``update="additive"`` certifies balanced locks too. With ``rounding`` (True: 100 steps, or their number) copies are
+    trained on ``inputs`` and ``targets`` with that ``loss`` and ``optimizer``, to see whether locked units stay
+    bitwise equal in floats (:func:`lockstep.rounding`). The model is left exactly as it was.
 
     Raises :class:`UsageError` for what cannot be used and :class:`UndecidedError` where the engine cannot decide.
 
@@ -68,6 +72,7 @@ def audit(
     ((0, 1),)
     """
     start = time.perf_counter()
+    _require_training(rounding, loss, optimizer)
     with quarters():
         subject: Subject = subject_of(model)
         sealed = cache(partial(digest, subject))
@@ -104,7 +109,7 @@ def audit(
         if trace.noisy:
             quiet: Verdict = verdict(subject, where, train(plan, quiet=True), names)
             findings += find.of_noise(_saved(result, quiet), list(trace.noisy))
-    return Audit(
+    found = Audit(
         layers=result.layers,
         locked=result.locked,
         frozen=result.frozen,
@@ -121,6 +126,28 @@ def audit(
         because=because,
         explainer=explain,
     )
+    if not rounding or loss is None or optimizer is None:
+        return found
+    from .forecast import rounding as in_floats  # a later stage: only if it is asked for
+
+    steps = ROUNDING_STEPS if rounding is True else rounding
+    seen = in_floats(
+        model, inputs, targets, loss=loss, optimizer=optimizer, steps=steps, groups=found.locked, seed=seed
+    )  # fmt: skip
+    return replace(found, rounding=seen)
+
+
+def _require_training(rounding: Any, loss: Loss | None, optimizer: Any) -> None:
+    if not isinstance(rounding, int) or rounding < 0:
+        raise UsageError(f"rounding={rounding!r}: give True, or a number of steps")
+    missing = [
+        f"{name}=" for name, value in (("loss", loss), ("optimizer", optimizer)) if value is None
+    ]
+    if rounding and missing:
+        raise UsageError(
+            f"rounding={rounding!r} trains copies of the model and needs {' and '.join(missing)} (and targets=, where "
+            "the loss compares with any)"
+        )
 
 
 def _checked(inputs: Any) -> Any:

@@ -206,13 +206,100 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Leak:
+    """Rounding on this machine: the first difference that real training of exactly tied units showed.
+
+    ``step`` is the number of updates after which it was seen (None: bitwise equal for all ``steps`` tried), ``size``
+    its length (2-norm over all parameters of the difference's space) in training with ``dtype``.
+
+    Source: ``docs/forecast.md``; the effect: https://github.com/pytorch/pytorch/issues/192420, in ``docs/papers.md``.
+
+    >>> print(Leak("float32", 10, 3, 1.5e-8))
+    float32: first differ at step 3, by 1.5e-08
+    """
+
+    dtype: str
+    steps: int
+    step: int | None
+    size: float
+
+    def __str__(self) -> str:
+        if self.step is None:
+            return f"{self.dtype}: bitwise equal for {self.steps} steps"
+        return f"{self.dtype}: first differ at step {self.step}, by {self.size:.1e}"
+
+
+@dataclass(frozen=True)
+class Escape:
+    """One group in one precision.
+
+    ``leak`` is the first difference; ``sizes[t]`` the length of the difference after t steps of real training;
+    ``predicted`` the step at which rounding alone will have grown to ``threshold``, from the leak and the forecast
+    (None: never, as far as can be told); ``seen`` the step at which it had, if it did within the run.
+
+    Source: ``docs/forecast.md``.
+
+    >>> print(Escape(Group("twin", "0", (0, 1)), Leak("float32", 5, None, 0.0), (), 0.01, None, None))
+    twin in 0: {0, 1}: float32: bitwise equal for 5 steps
+    """
+
+    group: Group
+    leak: Leak
+    sizes: tuple[float, ...]
+    threshold: float
+    predicted: int | None
+    seen: int | None
+    because: str = ""
+
+    def __str__(self) -> str:
+        if self.leak.step is None:
+            return f"{self.group}: {self.leak}"
+        end = (
+            "not forecast to separate"
+            if self.predicted is None
+            else (f"rounding alone reaches {self.threshold:.2g} at step {self.predicted}")
+        )
+        seen = f" (seen at step {self.seen})" if self.seen is not None else ""
+        why = f": {self.because}" if self.because and self.predicted is None else ""
+        return f"{self.group}: {self.leak}; {end}{seen}{why}"
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The result of :func:`rounding`: one :class:`Escape` a group and precision, and the machine.
+
+    Source: ``docs/forecast.md``.
+
+    >>> Rounding((), 5, "a machine").bitwise
+    True
+    """
+
+    escapes: tuple[Escape, ...]
+    steps: int
+    machine: str
+    because: str = ""
+
+    @property
+    def bitwise(self) -> bool:
+        """Whether all groups stayed bitwise equal in both precisions for all steps."""
+        return all(escape.leak.step is None for escape in self.escapes)
+
+    def __str__(self) -> str:
+        lines = [f"rounding over {self.steps} steps on {self.machine}"]
+        return "\n".join(
+            [*lines, *map(str, self.escapes), *([self.because] if self.because else [])]
+        )
+
+
+@dataclass(frozen=True)
 class Audit:
     """The result of :func:`lockstep.audit`. Printable, JSON round trip, HTML in notebooks.
 
     ``layers`` maps a layer's name to its :class:`Layer`; ``locked`` lists groups of units and of modules;
     ``digest`` is the BLAKE3 of names, shapes, dtypes and bytes of parameters and buffers;
     ``inputs`` are the example's tensors as ``(name, dtype, shape)``; ``parameters`` counts scalar entries;
-    ``because`` maps a layer's name to the sentence why its forward twins separate.
+    ``because`` maps a layer's name to the sentence why its forward twins separate; ``rounding`` is what real training
+    on this machine showed, where that was asked for.
     ``explainer(layer, i, j)`` looks the deciding entries up in the live model; it does not survive JSON.
 
     Source: ``docs/theory.md`` (equitable partitions: Joudaki et al., arXiv 2510.00304).
@@ -239,6 +326,7 @@ class Audit:
     inputs: tuple[tuple[str, str, tuple[int, ...]], ...] = ()
     parameters: int = 0
     because: dict[str, str] = field(default_factory=dict)
+    rounding: Rounding | None = None
     explainer: Callable[[str, int, int], str] | None = field(
         default=None, compare=False, repr=False
     )

@@ -10,12 +10,25 @@ would otherwise repeat 3072 lists for every step and direction.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
 from lockstep.certificate.form import SCHEMA, parse
 from lockstep.errors import LockstepError
-from lockstep.types import Assumptions, Audit, Classes, Evidence, Finding, Frozen, Group, Layer
+from lockstep.types import (
+    Assumptions,
+    Audit,
+    Classes,
+    Escape,
+    Evidence,
+    Finding,
+    Frozen,
+    Group,
+    Layer,
+    Leak,
+    Rounding,
+)
 
 
 def to_json(audit: Audit) -> str:
@@ -67,15 +80,7 @@ def document(audit: Audit) -> dict[str, Any]:
         ],
         "findings": [asdict(finding) for finding in audit.findings],
         "layers": {name: _layer(layer) for name, layer in audit.layers.items()},
-        "locked": [
-            {
-                "kind": group.kind,
-                "where": group.where if isinstance(group.where, str) else list(group.where),
-                "units": list(group.units),
-                "signs": list(group.signs),
-            }
-            for group in audit.locked
-        ],
+        "locked": [_group(group) for group in audit.locked],
         "frozen": [
             {
                 "parameter": frozen.parameter,
@@ -92,6 +97,39 @@ def document(audit: Audit) -> dict[str, Any]:
             "notes": list(audit.assumptions.notes),
         },
         "evidence": evidence,
+        **({"rounding": _rounding(audit.rounding)} if audit.rounding else {}),
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "kind": group.kind,
+        "where": group.where if isinstance(group.where, str) else list(group.where),
+        "units": list(group.units),
+        "signs": list(group.signs),
+    }
+
+
+def _rounding(rounding: Rounding) -> dict[str, Any]:
+    return {
+        "steps": rounding.steps,
+        "machine": rounding.machine,
+        "because": rounding.because,
+        "escapes": [
+            {
+                "group": _group(escape.group),
+                "dtype": escape.leak.dtype,
+                "steps": escape.leak.steps,
+                "step": escape.leak.step,
+                "size": escape.leak.size,
+                "sizes": [size if math.isfinite(size) else None for size in escape.sizes],
+                "threshold": escape.threshold,
+                "predicted": escape.predicted,
+                "seen": escape.seen,
+                "because": escape.because,
+            }
+            for escape in rounding.escapes
+        ],
     }
 
 
@@ -134,15 +172,7 @@ def audit_of(loaded: dict[str, Any]) -> Audit:
     evidence["lanes"] = tuple((lane["prime"], lane["seed"]) for lane in evidence["lanes"])
     return Audit(
         layers={name: _read_layer(name, layer) for name, layer in loaded["layers"].items()},
-        locked=tuple(
-            Group(
-                group["kind"],
-                group["where"] if isinstance(group["where"], str) else tuple(group["where"]),
-                tuple(group["units"]),
-                tuple(group["signs"]),
-            )
-            for group in loaded["locked"]
-        ),
+        locked=tuple(_read_group(group) for group in loaded["locked"]),
         frozen=tuple(
             Frozen(
                 frozen["parameter"],
@@ -162,7 +192,29 @@ def audit_of(loaded: dict[str, Any]) -> Audit:
         ),
         parameters=loaded["parameters"],
         because=dict(loaded["because"]),
+        rounding=_read_rounding(loaded["rounding"]) if "rounding" in loaded else None,
     )
+
+
+def _read_group(group: dict[str, Any]) -> Group:
+    where = group["where"] if isinstance(group["where"], str) else tuple(group["where"])
+    return Group(group["kind"], where, tuple(group["units"]), tuple(group["signs"]))
+
+
+def _read_rounding(read: dict[str, Any]) -> Rounding:
+    escapes = tuple(
+        Escape(
+            _read_group(one["group"]),
+            Leak(one["dtype"], one["steps"], one["step"], one["size"]),
+            tuple(math.inf if size is None else size for size in one["sizes"]),
+            one["threshold"],
+            one["predicted"],
+            one["seen"],
+            one["because"],
+        )
+        for one in read["escapes"]
+    )
+    return Rounding(escapes, read["steps"], read["machine"], read["because"])
 
 
 def _read_layer(name: str, layer: dict[str, Any]) -> Layer:

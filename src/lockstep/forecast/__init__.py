@@ -18,18 +18,20 @@ making the Hessian.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .honesty import Escape, Rounding, rounding
+    from ..types import Escape, Leak, Rounding
+    from .honesty import rounding
     from .predict import forecast
-    from .result import Forecast, GroupForecast, Leak
+    from .result import Forecast, GroupForecast
 else:
     from lockstep.on_use import import_on_use
 
     import_on_use(
         __name__,
         {
-            ".honesty": "Escape Rounding rounding",
+            "..types": "Escape Leak Rounding",
+            ".honesty": "rounding",
             ".predict": "forecast",
-            ".result": "Forecast GroupForecast Leak",
+            ".result": "Forecast GroupForecast",
         },
     )
 

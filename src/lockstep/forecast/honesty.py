@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,77 +12,15 @@ from ..errors import LockstepError
 from ..pipeline import audit
 from ..symbolic.passes import Example
 from ..symbolic.subject import quarters, subject_of
-from ..types import Group
+from ..types import Escape, Group, Leak, Rounding
 from .gradient import Loss
 from .predict import Batches, Groups, Stream, live, parsed, prepared, require, run, tensors
-from .result import GroupForecast, Leak
+from .result import GroupForecast
 from .rounding import drift
 from .update import Optimizer
 
 PRECISIONS = (torch.float32, torch.float64)
 SETTLED = 10  # steps after the first difference from which its growth is forecast
-
-
-@dataclass(frozen=True)
-class Escape:
-    """One group in one precision.
-
-    ``leak`` is the first difference; ``sizes[t]`` the length of the difference after t steps of real training;
-    ``predicted`` the step at which rounding alone will have grown to ``threshold``, from the leak and the forecast
-    (None: never, as far as can be told); ``seen`` the step at which it had, if it did within the run.
-
-    Source: ``docs/forecast.md``.
-
-    >>> print(Escape(Group("twin", "0", (0, 1)), Leak("float32", 5, None, 0.0), (), 0.01, None, None))
-    twin in 0: {0, 1}: float32: bitwise equal for 5 steps
-    """
-
-    group: Group
-    leak: Leak
-    sizes: tuple[float, ...]
-    threshold: float
-    predicted: int | None
-    seen: int | None
-    because: str = ""
-
-    def __str__(self) -> str:
-        if self.leak.step is None:
-            return f"{self.group}: {self.leak}"
-        end = (
-            "not forecast to separate"
-            if self.predicted is None
-            else (f"rounding alone reaches {self.threshold:.2g} at step {self.predicted}")
-        )
-        seen = f" (seen at step {self.seen})" if self.seen is not None else ""
-        why = f": {self.because}" if self.because and self.predicted is None else ""
-        return f"{self.group}: {self.leak}; {end}{seen}{why}"
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """The result of :func:`rounding`: one :class:`Escape` a group and precision, and the machine.
-
-    Source: ``docs/forecast.md``.
-
-    >>> Rounding((), 5, "a machine").bitwise
-    True
-    """
-
-    escapes: tuple[Escape, ...]
-    steps: int
-    machine: str
-    because: str = ""
-
-    @property
-    def bitwise(self) -> bool:
-        """Whether all groups stayed bitwise equal in both precisions for all steps."""
-        return all(escape.leak.step is None for escape in self.escapes)
-
-    def __str__(self) -> str:
-        lines = [f"rounding over {self.steps} steps on {self.machine}"]
-        return "\n".join(
-            [*lines, *map(str, self.escapes), *([self.because] if self.because else [])]
-        )
 
 
 def rounding(

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import UsageError
-from ..types import Frozen, Group
+from ..types import Frozen, Group, Leak
 
 Verdict = Literal["separates", "merges", "unknown"]
 Start = Literal["generic", "given"]
@@ -23,30 +23,6 @@ def slope(growth: Sequence[float]) -> float:
     if not math.isfinite(growth[-1]):
         return -math.inf
     return (growth[-1] - before) / (len(growth) - half)
-
-
-@dataclass(frozen=True)
-class Leak:
-    """Rounding on this machine: the first difference that real training of exactly tied units showed.
-
-    ``step`` is the number of updates after which it was seen (None: bitwise equal for all ``steps`` tried), ``size``
-    its length (2-norm over all parameters of the difference's space) in training with ``dtype``.
-
-    Source: ``docs/forecast.md``; the effect: https://github.com/pytorch/pytorch/issues/192420, in ``docs/papers.md``.
-
-    >>> print(Leak("float32", 10, 3, 1.5e-8))
-    float32: first differ at step 3, by 1.5e-08
-    """
-
-    dtype: str
-    steps: int
-    step: int | None
-    size: float
-
-    def __str__(self) -> str:
-        if self.step is None:
-            return f"{self.dtype}: bitwise equal for {self.steps} steps"
-        return f"{self.dtype}: first differ at step {self.step}, by {self.size:.1e}"
 
 
 @dataclass(frozen=True, eq=False)

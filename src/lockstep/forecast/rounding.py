@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..symbolic.subject import Subject
 from ..transverse.classes import Layout, Space
+from ..types import Leak
 from .gradient import Batch, Loss
-from .result import Leak
 from .update import Optimizer
 
 

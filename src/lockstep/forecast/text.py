@@ -6,7 +6,8 @@ import json
 import math
 from typing import Any
 
-from .result import Forecast, GroupForecast, Leak
+from ..types import Leak
+from .result import Forecast, GroupForecast
 
 SCHEMA = 1
 

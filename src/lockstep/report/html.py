@@ -30,7 +30,7 @@ def fragment(audit: Audit) -> str:
     """The report as one element with its own style, as a notebook shows it."""
     return (
         f'<div class="lockstep"><style>{_style()}</style>{_head(audit)}{_picture(audit)}'
-        f"{_findings(audit)}{_basis(audit)}</div>"
+        f"{_findings(audit)}{_rounding(audit)}{_basis(audit)}</div>"
     )
 
 
@@ -136,6 +136,14 @@ def _row(entry: Entry) -> str:
         f'<tr><td class="code{locking}"{title}>{escape(entry.code)}{name}</td>'
         f'<td class="place">{shown}</td><td>{escape(entry.message)}{cure}</td></tr>'
     )
+
+
+def _rounding(audit: Audit) -> str:
+    if audit.rounding is None:
+        return ""
+    first, *rest = str(audit.rounding).splitlines()
+    rows = "".join(f"<li>{escape(line)}</li>" for line in rest)
+    return f"<h2>In floats</h2><p>{escape(first)}</p><ul>{rows}</ul>"
 
 
 def _basis(audit: Audit) -> str:

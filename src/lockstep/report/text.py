@@ -37,6 +37,8 @@ def render(audit: Audit) -> RenderableType:
     parts.append(Text(assumptions_line(audit.assumptions), style="dim"))
     parts += [Text(note, style="dim") for note in audit.assumptions.notes]
     parts.append(Text(evidence_line(audit.evidence), style="dim"))
+    if audit.rounding is not None:
+        parts += ["", Text(str(audit.rounding))]
     return Group(*parts)
 
 

@@ -34,14 +34,19 @@ class Request:
     seed: int = 0
     train: bool | None = None
     trust: bool = False
+    rounding: bool = False
 
 
 def audit(request: Request, progress: Progress, say: Say) -> tuple[Target, Audit]:
     """Load the target, find its inputs, run it once, then audit it."""
     options: dict[str, Any] = {"data": request.data, "seed": request.seed}
     options |= {"progress": progress, "update": request.update, **_optimizer(request)}
+    if request.rounding and (request.loss is None or request.optimizer is None):
+        raise UsageError(
+            "--rounding trains copies of the model: say how, as in --rounding --loss mse --optimizer adam --lr 0.001"
+        )
     target, example, output = prepared(request, progress, say)
-    options |= _loss(request, output)
+    options |= {**_loss(request, output), "rounding": request.rounding}
     from lockstep.pipeline import audit as engine
 
     result = _guarded(lambda: engine(_in_mode(target.model, request.train), example, **options))
