@@ -28,6 +28,15 @@ def tied():
 def free():
     return nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1)), torch.zeros(16, 2)
 
+def nobody():
+    return torch.zeros(0, 2), torch.zeros(0, 1)
+
+def broken():
+    raise RuntimeError("my own mistake")
+
+def needy(a):
+    return a
+
 def data():
     x = torch.randn(32, 2)
     return x, (2 * x[:, :1]).sin()
@@ -73,12 +82,15 @@ def test_text(net: str) -> None:
 
 def test_json_and_file(net: str, tmp_path: Path) -> None:
     file = tmp_path / "forecast.json"
-    code, out, err = run(f"{net}:tied", "--steps", "4", "--format", "json", "-o", str(file))
+    code, out, err = run(
+        f"{net}:tied", "--steps", "4", "--format", "json", "--rounding", "-o", str(file)
+    )
     assert code in (0, 1) and out == "" and "wrote" in err
     read = json.loads(file.read_text("utf-8"))
     assert read["schema"] == 1 and read["steps"] == 4
     (group,) = read["groups"]
     assert len(group["log_growth"]) == 4 and group["group"] == "twin in 0: {0, 1}"
+    assert [one["dtype"] for one in read["rounding"]["escapes"]] == ["float32", "float64"]
     assert group["verdict"] in ("separates", "merges")
 
 
@@ -91,10 +103,33 @@ def test_json_and_file(net: str, tmp_path: Path) -> None:
         (["{net}:tied", "--units", "7:0,1"], 2, "there is no layer '7'"),
         (["{net}:tied", "--data", "{net}:single"], 2, r"expected a pair \(x, y\), got int"),
         (["{net}:tied", "--data", "{net}:nothing"], 2, "has no name 'nothing'"),
+        (
+            ["{net}:tied", "--data", "{net}:nobody"],
+            2,
+            r"an empty tensor of shape \(0, 2\): give at least",
+        ),
+        (
+            ["{net}:tied", "--data", "{net}:broken"],
+            2,
+            r"(?s)called without arguments and raised.*my own mistake",
+        ),
+        (["{net}:tied", "--data", "{net}:needy"], 2, "Write a function without arguments"),
+        (
+            ["{net}:tied", "--lr", "-1"],
+            2,
+            "could not be made from the 4 trainable.*Invalid learning rate",
+        ),
+        (["{net}:tied", "--optimizer", "muon"], 2, "ValueError: Muon only supports 2D parameters"),
+        (
+            ["{net}:tied", "--optimizer", "lbfgs", "--steps", "3"],
+            3,
+            "unknown: LBFGS does not move each entry",
+        ),
+        (["{net}:tied", "-o", "{net}/no/x"], 2, "the folder '.*' does not exist"),
+        (["{net}:tied", "-o", "/"], 2, "it is a folder; name a file"),
         (["{net}:tied", "--optimizer", "sdg"], 2, "no such optimizer"),
         (["{net}:tied", "--loss", "mes"], 2, "no such loss"),
         (["{net}:nowhere"], 2, "has no name 'nowhere'"),
-        (["{net}:tied", "--steps", "3", "-o", "{net}/no/x"], 2, "cannot write"),
         (["{net}:tied", "--steps", "0"], 2, "steps"),
     ],
 )

@@ -97,7 +97,7 @@ def document(audit: Audit) -> dict[str, Any]:
             "notes": list(audit.assumptions.notes),
         },
         "evidence": evidence,
-        **({"rounding": _rounding(audit.rounding)} if audit.rounding else {}),
+        **({"rounding": rounding_document(audit.rounding)} if audit.rounding else {}),
     }
 
 
@@ -110,7 +110,8 @@ def _group(group: Group) -> dict[str, Any]:
     }
 
 
-def _rounding(rounding: Rounding) -> dict[str, Any]:
+def rounding_document(rounding: Rounding) -> dict[str, Any]:
+    """What was measured in floats, as plain dicts and lists."""
     return {
         "steps": rounding.steps,
         "machine": rounding.machine,

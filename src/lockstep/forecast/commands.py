@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lockstep.errors import LockstepError, UsageError
+
+if TYPE_CHECKING:
+    from lockstep.types import Rounding
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -78,6 +81,7 @@ def forecast_command(
 ) -> None:
     """How fast the locked units of TARGET separate or merge in training, and when rounding separates them."""
     try:
+        require_writable(output)
         text, code = answer(
             target, input or [], data, steps, optimizer,
             {"lr": lr, "momentum": momentum, "weight_decay": weight_decay},
@@ -133,8 +137,9 @@ def answer(
     text = forecast.to_json() if form is Form.json else str(forecast)
     if form is Form.text and note and forecast.groups:
         text += f"\n  {note}"
-    if rounding and form is Form.text and forecast.groups:
-        text += "\n\n" + str(look_at_rounding(found.model, example, y, **given))
+    if rounding and forecast.groups:
+        seen = look_at_rounding(found.model, example, y, **given)
+        text = with_rounding(text, seen) if form is Form.json else f"{text}\n\n{seen}"
     return text, 3 if "unknown" in verdicts else int("merges" in verdicts)
 
 
@@ -148,6 +153,27 @@ def group_of(text: str) -> tuple[str, tuple[int, ...]]:
     if not layer or len(units) < 2:
         raise UsageError(f"--units {text!r}: give a layer and its units, as --units 0:0,1")
     return layer, units
+
+
+def with_rounding(text: str, seen: Rounding) -> str:
+    """The forecast's JSON with what :func:`lockstep.rounding` saw, in the form that certificates have."""
+    import json
+
+    from lockstep.certificate.claim import rounding_document
+
+    return json.dumps({**json.loads(text), "rounding": rounding_document(seen)}, indent=1)
+
+
+def require_writable(output: Path | None) -> None:
+    """Before the work, not after it."""
+    if output is None:
+        return
+    if output.is_dir():
+        raise UsageError(f"cannot write {str(output)!r}: it is a folder; name a file in it")
+    if not output.resolve().parent.is_dir():
+        raise UsageError(
+            f"cannot write {str(output)!r}: the folder {str(output.parent)!r} does not exist"
+        )
 
 
 def write(text: str, output: Path | None) -> None:

@@ -478,6 +478,10 @@ def tensors(value: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray):
         value = torch.as_tensor(value)
+    if isinstance(value, Tensor) and value.dim() and not value.numel():
+        raise UsageError(
+            f"the data hold an empty tensor of shape {tuple(value.shape)}: give at least one sample"
+        )
     if isinstance(value, Tensor) and value.is_floating_point():
         bad = int((~torch.isfinite(value)).sum())
         if bad:

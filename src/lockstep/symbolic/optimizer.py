@@ -113,7 +113,13 @@ def _build(factory: Any, trainable: Mapping[str, Tensor]) -> torch.optim.Optimiz
             f"optimizer={factory!r}: expected a torch.optim.Optimizer or a function of parameters, such as "
             "functools.partial(torch.optim.SGD, lr=0.1)"
         )
-    made = factory(list(trainable.values()))
+    try:
+        made = factory(list(trainable.values()))
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UsageError(
+            f"the optimizer could not be made from the {len(trainable)} trainable parameters: "
+            f"{type(error).__name__}: {error}. Change its settings, or give an instance"
+        ) from error
     if not isinstance(made, torch.optim.Optimizer):
         raise UsageError(
             f"optimizer(parameters) returned {type(made).__name__}, not a torch.optim.Optimizer"
