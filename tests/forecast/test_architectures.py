@@ -174,9 +174,8 @@ def test_growth_along_the_fastest_direction(row: Callable[[], Row], make: Any) -
     """A run displaced by +eps and one by -eps: half their distance is the difference, whatever is tied."""
     torch.manual_seed(1)
     net, x, y, groups = row()
-    if (
-        row is experts
-    ):  # where a gradient is exactly 0, Adam's response is linear below its eps only
+    if row in (experts, grouped_norm):
+        # Where a gradient is exactly 0, Adam's response is linear below its eps only.
         make = SGD
     net, y, steps, eps = net.double(), y.double(), 25, 1e-6
     x = x.double() if x.is_floating_point() else x
