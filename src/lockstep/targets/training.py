@@ -62,9 +62,16 @@ def optimizer(name: str, **settings: float | None) -> Callable[..., torch.optim.
 def pair(text: str) -> tuple[Any, Any]:
     """``(x, y)`` that ``FILE.py:NAME`` holds or returns: what ``--data`` takes."""
     from lockstep.targets import FORMS, python
+    from lockstep.targets.blame import describe
 
     value = python.value(text, FORMS)
-    value = value() if callable(value) else value
+    try:
+        value = value() if callable(value) else value
+    except Exception as error:
+        raise UsageError(
+            f"--data {text}: it was called without arguments and raised\n  {describe(error)}\n"
+            "Write a function without arguments that returns (x, y), or name a pair (x, y)"
+        ) from error
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise UsageError(f"--data {text}: expected a pair (x, y), got {type(value).__name__}")
     return value[0], value[1]
