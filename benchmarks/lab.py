@@ -31,7 +31,7 @@ from lab.serving import Served, serving
 
 SECONDS = 15
 CLICKS = 60
-LESSONS = ("near-twins", "random")
+LESSONS = ("incoming-equal", "random")
 SOCKET = "_nicegui_ws/socket.io/?EIO=4&transport=websocket"
 TAB = "&tab_id=t&document_id=d&next_message_id=0&implicit_handshake=true&client_id="
 
