@@ -35,6 +35,11 @@ REFUSED = {
     "vmapped ensemble, mean": "not be kept",
     "P8 zero router, k = 2": "depends on the values",
     "trap tied autoencoder": "tied weights",
+    **{
+        f"state from call to call: {how}": "does not run"
+        for how in ("hidden state", "average", "count", "attribute")
+    },
+    "twins under quantized": "mixed with other units",
     "equal units, product": "not be kept",
     "equal units, logsumexp": "not be kept",
     "weight norm twins": "does not run",

@@ -142,8 +142,9 @@ class Wiring:
     def values(self, seed: int = SEED) -> list[Read]:
         """What every weight of the model itself reads, in float64, norms as they are."""
         notes = _Notes()
-        with _Probe(self, self.model, notes, None, values=True):
-            self._run(self.model, seed)
+        model = copy.deepcopy(self.model)  # forward may keep something from call to call
+        with _Probe(self, model, notes, None, values=True):
+            self._run(model, seed)
         return notes.reads
 
     def numbers(self, name: str) -> Tensor:
@@ -173,8 +174,9 @@ class Wiring:
                 for _, p in model.named_parameters():
                     p.copy_(_generic(p, generator))
             before = _Notes()
-            with _Probe(self, model, before, None):
-                self._run(model, seed)
+            first = copy.deepcopy(model)
+            with _Probe(self, first, before, None):
+                self._run(first, seed)
             tensors = dict(model.named_parameters())
             with torch.no_grad():
                 for layer, unit in sorted(units):
