@@ -137,8 +137,12 @@ def test_f24_a_stream_of_samples() -> None:
 @pytest.mark.slow
 @pytest.mark.extras
 def test_f24_escape_rate_of_real_online_training() -> None:
-    """300 inputs, learning rate .2, from the fixed point of that rate plus .01: mean of four seeds."""
+    """300 inputs, learning rate .2, from the fixed point of that rate plus .01: mean of four seeds.
+
+    Beside FACTS' own measurement, and the equations fitted over the same range of specialisation (.02 to .12). Their
+    eigenvalue, .012971, holds at its beginning only: growth slows down on the way, in the equations as in training.
+    """
     plateau = pytest.importorskip("examples.papers.plateau")
     mean = float(np.mean([plateau.online(seed) for seed in range(4)]))
     assert mean == pytest.approx(0.01286, rel=0.03)
-    assert mean == pytest.approx(0.012971, rel=0.03)
+    assert mean == pytest.approx(plateau.average_rate(0.2), rel=0.03)
