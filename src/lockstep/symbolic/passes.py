@@ -109,7 +109,7 @@ def run_pass(
                 outputs = subject.call(inputs)
             record.kept = {} if calls else changes()
             heads = _outputs(outputs, targets, example) + _residues(subject.added())
-            if residues and not heads and next(float_tensors(outputs), None) is None:
+            if point and not heads and next(float_tensors(outputs), None) is None:
                 raise UsageError(
                     f"forward() returned {_said(outputs)}, no float tensor: the audit asks what any loss of the "
                     "outputs can teach the weights. Return the logits (not their argmax), or the loss"
