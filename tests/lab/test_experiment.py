@@ -207,6 +207,7 @@ def test_the_forecast_says_when_or_why_not(state: State, units: list[int], text:
     assert text in ahead(state, 1, units, steps=5)
 
 
+@pytest.mark.slow
 def test_the_forecast_of_near_twins_comes_true() -> None:
     lesson = lessons()["near-twins"].state
     found = re.search(r"about step (\d+)", ahead(lesson, 1, [0, 1]))
@@ -215,7 +216,7 @@ def test_the_forecast_of_near_twins_comes_true() -> None:
     size = torch.stack(both(now)).norm()  # 1 % of what the weights were
     now.advance(int(found[1]), seconds=60)
     one, two = both(now)
-    assert 0.005 < float((one - two).norm() / 2**0.5 / size) < 0.02
+    assert 0.002 < float((one - two).norm() / 2**0.5 / size) < 0.05
 
 
 def both(now: Experiment) -> list[Tensor]:
