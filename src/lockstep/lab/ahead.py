@@ -14,7 +14,7 @@ from lockstep.lab.datasets import points
 from lockstep.lab.state import State
 from lockstep.types import Group
 
-FOLLOWED = 200  # updates followed one by one: seconds; beyond them the last rate is continued
+FOLLOWED = 400  # updates followed one by one: seconds; beyond them the last rate is continued
 SMALL = 1e-8  # the difference that is followed where there is none, as a part of the weights
 
 
