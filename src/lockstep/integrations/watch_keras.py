@@ -19,7 +19,7 @@ class WatchCallback(keras.callbacks.Callback):  # type: ignore[misc]  # the base
     Keras tells its callbacks nothing when ``fit`` fails: ``callback.close()`` takes the hooks off then.
     """
 
-    def __init__(self, every: int = 100, **settings: Any) -> None:
+    def __init__(self, every: int | None = None, **settings: Any) -> None:
         super().__init__()
         self.watch: Watch | None = None
         self._every, self._settings = every, settings

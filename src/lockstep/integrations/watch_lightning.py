@@ -19,7 +19,7 @@ class WatchCallback(Callback):  # type: ignore[misc]  # the base is optional, he
     Under ``precision="16-mixed"`` the loss scale is taken from the trainer.
     """
 
-    def __init__(self, every: int = 100, **settings: Any) -> None:
+    def __init__(self, every: int | None = None, **settings: Any) -> None:
         self.watch: Watch | None = None
         self._every, self._settings = every, settings
         self._saved: dict[str, Any] | None = None

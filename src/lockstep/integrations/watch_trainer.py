@@ -23,7 +23,7 @@ class WatchCallback(TrainerCallback):  # type: ignore[misc]  # the base is optio
     What was measured is saved in each checkpoint's folder as ``lockstep_watch.json`` and read on resume.
     """
 
-    def __init__(self, every: int = 100, **settings: Any) -> None:
+    def __init__(self, every: int | None = None, **settings: Any) -> None:
         self.watch: Watch | None = None
         self._every, self._settings = every, settings
 

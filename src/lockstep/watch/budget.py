@@ -22,15 +22,15 @@ REMEMBERED = 5
 
 
 class Budget:
-    """``share`` of the training's time, or None: everything is taken when it is due.
+    """``share`` of the training's time, or None: everything is taken when it is due; ``rows`` False: every row is.
 
     >>> budget = Budget(None)
     >>> budget.row_is_due(100), budget.skipped
     (True, [])
     """
 
-    def __init__(self, share: float | None) -> None:
-        self.share = share
+    def __init__(self, share: float | None, rows: bool = True) -> None:
+        self.share, self._rows = share, rows
         self.skipped: list[int] = []
         self._costs: list[float] = []
         self._own, self._inside = 0.0, False
@@ -74,7 +74,7 @@ class Budget:
 
     def row_is_due(self, step: int) -> bool:
         """Whether the row of ``step`` can be afforded; if not, that is noted."""
-        if self.share is None or len(self._costs) < FREE_ROWS:
+        if self.share is None or not self._rows or len(self._costs) < FREE_ROWS:
             return True
         cost = statistics.median(self._costs[1:][-REMEMBERED:])
         then, own = self._since

@@ -41,7 +41,7 @@ Groups = Mapping[str, Sequence[Sequence[int]]]
 
 def watch(
     model: Any,
-    every: int = EVERY,
+    every: int | None = None,
     *,
     budget: float | Literal["default"] | None = "default",
     sinks: Any = (),
@@ -64,8 +64,8 @@ def watch(
     after each update. ``w.events`` say when tied units come apart, and whether by rounding.
 
     ``budget`` is the share of the training's time that the watch may take. Where rows would cost more, some are left
-    out (``w.skipped``; the rule: ``lockstep/watch/budget.py``). The default is .05 for an ``every`` of 100 or more;
-    a shorter ``every`` asks for detail and is obeyed, as any is with ``budget=None``.
+    out (``w.skipped``; the rule: ``lockstep/watch/budget.py``). Without ``every`` and ``budget``, rows are due every
+    100 updates, within .05. An ``every`` that is given is obeyed, unless a ``budget`` is given too.
 
     ``sinks``: callables ``sink(values, step=step)`` (``wandb.log``, ``mlflow.log_metrics``), ``Parquet(path)``,
     ``TensorBoard(folder)`` of :mod:`lockstep.watch`; one that fails is warned about and training goes on.
@@ -130,11 +130,12 @@ class Watch:
     (True, 1, 2)
     """
 
-    def __init__(self, model: Any, every: Any = EVERY, **settings: Any) -> None:
+    def __init__(self, model: Any, every: Any = None, **settings: Any) -> None:
+        self._budget = _budget(settings["budget"], every)
+        every = EVERY if every is None else every
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise UsageError(f"every must be a whole number of updates, at least 1, got {every!r}.")
         self.model, self.every = model, every
-        self._budget = Budget(_share(settings["budget"], every))
         self._set = settings
         given = settings["sinks"]
         self.sinks: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
@@ -689,17 +690,18 @@ class Watch:
                 warnings.warn(f"lockstep.watch: {message}. Training goes on.", stacklevel=2)
 
 
-def _share(budget: Any, every: int) -> float | None:
-    """The budget as a share of the time, None for no bound."""
+def _budget(budget: Any, every: Any) -> Budget:
+    """``"default"``: rows that were asked for are taken; where they are far apart, not all looks at ties between."""
     if budget == "default":
-        return SHARE if every >= EVERY else None
+        close = isinstance(every, int) and every < EVERY
+        return Budget(None if close else SHARE, rows=every is None)
     if budget is None:
-        return None
+        return Budget(None)
     if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < 1:
         raise UsageError(
             f"budget is a share of the training's time, between 0 and 1, or None to take every row, got {budget!r}."
         )
-    return float(budget)
+    return Budget(float(budget))
 
 
 def _refuse_sinks(sinks: Sequence[Any]) -> None:
