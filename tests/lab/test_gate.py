@@ -39,6 +39,9 @@ def event(**changes: Any) -> str:
         (event(), ""),
         (event(args=[None]), ""),
         (event(args=["{"]), "no message of the page"),
+        (event(args=["1e999"]), "no message of the page"),  # what the page's own parser refuses
+        (event(args=["NaN"]), "no message of the page"),
+        (event(args=[""]), "no message of the page"),
         (event(args="w1"), "another form"),
         (event(args=[1]), "another form"),
         (event(id=-1), "another form"),
