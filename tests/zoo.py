@@ -1114,17 +1114,6 @@ def bilinear_twins() -> Built:
     return Model(), (data(6, 3), data(6, 2))
 
 
-class Apply(nn.Module):
-    """A function of activations as a module."""
-
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
 def close_to_zero(x: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.isclose(x, torch.zeros_like(x), atol=0.5), x, 2 * x)
 
@@ -1601,7 +1590,7 @@ MODULES = [
          nn.ReLU), **TWIN)
       for act in ACTIVATIONS),
     Case("twins under GELU tanh", twin(lambda: nn.GELU("tanh")), **TWIN),
-    *(Case(f"twins under {function.__name__}", twin(lambda function=function: Apply(function)),
+    *(Case(f"twins under {function.__name__}", twin(lambda function=function: Function(function)),
            trainer=function is not quantized, **TWIN)
       for function in (close_to_zero, masked_in_place, set_where_positive, largest_neighbour, checked_arguments,
                        quantized)),
@@ -1706,9 +1695,9 @@ REFUSED = [
          phrases=("range",)),
     Case("user's own exception", lambda: (Raising(), data(4, 3)), error=UsageError,
          phrases=("ValueError", "my own check failed")),
-    Case("whole numbers only", lambda: (nn.Sequential(nn.Linear(3, 2), Apply(lambda x: x.argmax(-1))), data(4, 3)),
+    Case("whole numbers only", lambda: (nn.Sequential(nn.Linear(3, 2), Function(lambda x: x.argmax(-1))), data(4, 3)),
          error=UsageError, phrases=("int64", "logits")),
-    Case("nothing returned", lambda: (nn.Sequential(nn.Linear(3, 2), Apply(lambda x: None)), data(4, 3)),
+    Case("nothing returned", lambda: (nn.Sequential(nn.Linear(3, 2), Function(lambda x: None)), data(4, 3)),
          error=UsageError, phrases=("returned None", "no float tensor")),
     Case("lazy module", lambda: (nn.Sequential(nn.LazyLinear(2)), data(4, 3)), error=UsageError,
          phrases=("0.weight", "run the model once")),

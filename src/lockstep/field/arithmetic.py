@@ -78,9 +78,8 @@ def draw_primes(key: int, count: int) -> tuple[int, ...]:
 
 # -- a stable pseudo-random function ------------------------------------------------------------
 
-_OF_RESIDUES = (
-    0x3C6EF372FE94F82B  # so that functions of residues share nothing with symbols of colours
-)
+# So that functions of residues share nothing with symbols of colours.
+_OF_RESIDUES = 0x3C6EF372FE94F82B
 _M1, _M2 = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # SplitMix64's multipliers, as signed integers
 
 

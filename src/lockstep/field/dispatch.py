@@ -297,10 +297,11 @@ class Engine(TorchDispatchMode):
         degree = _degree(rule, degrees or [1])
         tensors = [x for x in flat if isinstance(x, Tensor)]
         dtype = rule.gives or kwargs.get("dtype") or _result_dtype(func, args, kwargs, tensors)
-        if self.backward and name == "mm" and worthwhile(*inner_args):
+        if self.backward and name == "mm":
             a, b = inner_args
             shape = torch.Size((a.shape[0], b.shape[1]))
-            return Factors(a, b, shape).pending(self.field, dtype, degree)
+            if worthwhile(shape.numel(), a.shape[1]):
+                return Factors(a, b, shape).pending(self.field, dtype, degree)
         self.operands = {
             id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)
         }

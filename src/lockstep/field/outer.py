@@ -67,9 +67,9 @@ class Outer(Promised):
         return self.field.reduce(terms.sum(1))
 
 
-def worthwhile(a: Tensor, b: Tensor) -> bool:
-    """Few terms, many results."""
-    return a.shape[0] * b.shape[1] >= SMALLEST and a.shape[1] <= MOST_TERMS
+def worthwhile(entries: int, terms: int) -> bool:
+    """Whether a product of so many entries, each a sum of so many terms, is better kept as its factors."""
+    return entries >= SMALLEST and terms <= MOST_TERMS
 
 
 @dataclass(frozen=True)

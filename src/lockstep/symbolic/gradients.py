@@ -51,10 +51,8 @@ class Gradient:
             return column * cell.rows + row if turned else row * cell.columns + column
         if product is not None and before is not None and before.dtype is torch.int64:
             cell, turned = product
-            first, second = (
-                before // (width := cell.rows if turned else cell.columns),
-                before % width,
-            )
+            width = cell.rows if turned else cell.columns
+            first, second = before // width, before % width
             return before[(cell.at(second, first) if turned else cell.at(first, second)) == 0]
         values = self.residues()
         assert values is not None

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..arithmetic import TERMS, Field
-from ..outer import MOST_TERMS, SMALLEST, Factors
+from ..outer import Factors, worthwhile
 from ..registry import rule
 
 _conv = torch.ops.aten.convolution.default
@@ -93,7 +93,7 @@ def _factors(grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> F
     if transposed or groups > 1 or w.dim() != 4 or x.dim() != 4:
         return None
     a = grad.movedim(1, 0).flatten(1)
-    if a.shape[1] > MOST_TERMS or w.numel() < SMALLEST:
+    if not worthwhile(w.numel(), a.shape[1]):
         return None
     both = [(n[0], n[-1]) for n in (w.shape[2:], dilation, padding, stride)]
     return Factors(a, F.unfold(x, *both).transpose(1, 2).flatten(0, 1), w.shape)
