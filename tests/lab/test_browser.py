@@ -62,7 +62,7 @@ def test_each_lesson_loads_trains_and_reaches_its_verdict(lab: Lab, name: str) -
     assert (
         lesson.commentary in lab.one(".lesson").text and lesson.question in lab.one(".lesson").text
     )
-    lab.pick("Speed", "as fast as can be")
+    lab.pick("Updates/s", "no limit")
     lab.do("show-me")
     lab.reaches(lesson.steps)
     assert lab.one(".answer").text == lesson.answer
@@ -116,7 +116,8 @@ def test_what_is_selected_is_in_the_address(lab: Lab) -> None:
     lab.click("[data-weight=b4]")
     lab.click("[data-unit='2,1']")
     lab.type(".why input", "7")
-    wanted = Selection(("w2", "b4"), 2, (1,), 6)
+    lab.pick("Updates/s", "30")
+    wanted = Selection(("w2", "b4"), 2, (1,), 6, 30)
     lab.until(lambda: lab.shown[1] == wanted)
     link = lab.driver.current_url
     lab.open()
@@ -125,6 +126,7 @@ def test_what_is_selected_is_in_the_address(lab: Lab) -> None:
     assert lab.shown[1] == wanted
     pressed = lab.all("[data-weight][aria-pressed=true]")
     assert {e.get_attribute("data-weight") for e in pressed} == {"w2", "b4"}
+    assert lab.one(".transport select").get_property("value") == "30"
     assert lab.one("[data-unit='2,1']").get_attribute("aria-pressed") == "true"
     lab.open("?s=" + encoded(State(), Selection(weights=("w77",), units=(0, 1))))
     lab.until(lambda: lab.said == "There is no weight w77 in this network.")
@@ -363,7 +365,8 @@ def test_the_largest_network_is_drawn_and_trained(lab: Lab) -> None:
     lab.click("[data-weight='b[3][4]'] .knob")
     lab.until(lambda: lab.all("[data-edit='b[3][4]']"))
     lab.type("[data-edit='b[3][4]']", "0.5")
-    lab.until(lambda: "b[3][4] = 0.5" in lab.one("[data-weight='b[3][4]']").text)
+    named = lambda: lab.one("[data-weight='b[3][4]']").get_attribute("aria-label")  # noqa: E731
+    lab.until(lambda: named() == "b[3][4] = 0.5, bias of unit 21")
     lab.shoot(SHOTS / "largest.png")
 
 
@@ -395,6 +398,29 @@ def test_keyboard_alone_reaches_weights_and_units(lab: Lab) -> None:
     assert lab.driver.switch_to.active_element.get_attribute("data-unit") == "1,0"
     press(Keys.SPACE)
     lab.until(lambda: lab.badge == "choose two units of one layer")
+
+
+def test_quick_clicks_all_count_and_the_focus_stays(lab: Lab) -> None:
+    lab.open("?lesson=outgoing-equal")
+    more = "[aria-label='one unit more in layer 1']"
+    lab.driver.execute_script(
+        "const more = document.querySelector(arguments[0]); more.click(); more.click()", more
+    )
+    lab.until(lambda: lab.state.hidden == (4,))
+    lab.one(more).send_keys(Keys.ENTER, Keys.ENTER)
+    lab.until(lambda: lab.state.hidden == (6,))
+    focus = lambda: lab.driver.switch_to.active_element  # noqa: E731
+    focus().send_keys(Keys.ENTER, Keys.ENTER, Keys.ENTER)
+    lab.until(lambda: lab.state.hidden == (8,))  # and no more
+    assert lab.one(more).get_attribute("aria-disabled") == "true" and focus() == lab.one(more)
+    lab.all(".ties [aria-label=Units] button")[3].send_keys(Keys.SPACE)
+    lab.until(lambda: lab.shown[1].units == (0, 1, 3))
+    assert focus().text == "unit 4" and focus().get_attribute("aria-pressed") == "true"
+    lab.one("[data-weight=w1]").send_keys("++")
+    lab.until(lambda: lab.state.weights is not None and lab.state.weights[0] == 0.6)
+    lab.do("step")
+    lab.do("step")
+    lab.reaches(2)
 
 
 @pytest.mark.parametrize("width", [390, 1280])

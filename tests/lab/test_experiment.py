@@ -121,7 +121,7 @@ def test_a_run_that_diverges_stops_and_says_so() -> None:
     now.advance(5000, seconds=60)
     frame = now.frame("0", maps=True)
     assert frame["stopped"].startswith(
-        f"Training diverged at step {now.steps}: the loss is not finite"
+        f"Training diverged at step {now.steps}: the numbers are no longer finite"
     )
     json.dumps(frame, allow_nan=False)
 
@@ -298,9 +298,9 @@ def test_the_desk_refuses_in_words_and_forgets_tabs() -> None:
     assert "refused" in ask("open", state={"hidden": [99]})
     assert ask("open", state={})["is"]["sizes"] == [2, 2, 1]
     assert ask("advance", updates=3, seconds=9, layer="0", maps=False)["is"]["step"] == 3
-    assert re.search(
-        "there is no weight 'w77'", ask("why", weights=["w77"], sample=None)["refused"]
-    )
+    assert "there is no weight 'w77'" in ask("why", weights=["w77"], sample=None)["is"]["verdict"]
+    failed = ask("badges", level=9, units=[0, 1], symbols={})["refused"]
+    assert failed.startswith("the lab failed at this: IndexError: ")
     assert ask("svg", weight="w1", sample=0)["is"].startswith("<svg")
     assert ask("close") == {"is": None} and desk.experiments == {}
     assert ask("advance", updates=3, seconds=9, layer="0", maps=False) == {"lost": True}

@@ -13,6 +13,7 @@ import pytest
 
 from lockstep.lab.lessons import lessons
 from lockstep.lab.session import AHEAD, Session
+from lockstep.lab.settings import deeper, resized
 from lockstep.lab.state import Selection, State
 from lockstep.lab.worker import Worker, WorkerLost, Workers
 
@@ -151,9 +152,10 @@ def test_a_forecast_is_told_and_that_of_another_start_is_not(run: Run) -> None:
         assert page.told["foretold"].startswith("No forecast: dropout")
         session.foretell()
         await asyncio.sleep(0)
-        session.selection = Selection(units=(1,))
-        await session.coming
-        assert page.told["foretold"].startswith("Forecast: following")
+        page.told["foretold"] = ""
+        await session.select(Selection(units=(1,)))
+        await asyncio.wait([session.coming])
+        assert session.coming.cancelled() and page.told["foretold"] == ""
 
     run(story)
 
@@ -168,6 +170,29 @@ def test_two_edits_at_once_are_both_done(run: Run) -> None:
         )
         assert session.state.weights is not None and session.state.weights[:2] == (0.25, 0.75)
         assert session.state.lr == 0.5
+
+    run(story)
+
+
+def test_quick_clicks_all_count(run: Run) -> None:
+    async def story(session: Session, page: Page, workers: Workers) -> None:
+        await session.open(State(hidden=(2, 2)), new=False)
+        await asyncio.gather(
+            *(session.change(hidden=resized(0, 1)) for _ in range(3)),
+            *(session.change(hidden=resized(1, -1)) for _ in range(3)),
+            session.change(hidden=deeper),
+            session.change(hidden=deeper),
+        )
+        assert session.state.hidden == (5, 1, 2, 2)
+        for _ in range(3):
+            await session.step(1)
+        await until(lambda: page.addresses[-1][0].steps == 3)
+        await session.change(hidden=[5, 1, 2, 2])  # nothing else: the run goes on
+        assert session.state.steps == 3
+        weights = await session.ask("weights")
+        await asyncio.gather(*(session.edit("nudge", at=2, by=0.1) for _ in range(2)))
+        assert session.state.weights is not None
+        assert session.state.weights[2] == pytest.approx(weights[2] + 0.2, abs=1e-5)
 
     run(story)
 
@@ -214,7 +239,9 @@ def test_frames_wait_for_the_browser(run: Run) -> None:
         (lambda s: s.change(lr=-1), "lr: -1 is less than the minimum"),
         (lambda s: s.change(hidden=[99]), "hidden.0: 99 is greater"),
         (lambda s: s.edit("weight", at=99, value=1.0), "no such weight"),
-        (lambda s: s.edit("weight", at=0, value=1e30), "weights.0: 1e\\+30 is greater"),
+        (lambda s: s.edit("weight", at=0, value=1e30), "lie between -1,000,000 and 1,000,000"),
+        (lambda s: s.edit("nudge", at=0, by=float("nan")), "lie between -1,000,000 and 1,000,000"),
+        (lambda s: s.change(batch=300), "batch: 300 is more than the 200 samples"),
         (
             lambda s: s.edit("twins", level=1, units=[0], incoming=True, outgoing=True),
             "at least two",
@@ -230,14 +257,28 @@ def test_a_refused_action_is_said_and_changes_nothing(run: Run, action: Any, phr
     run(story)
 
 
-def test_a_run_that_diverges_rests_and_says_so(run: Run) -> None:
+@pytest.mark.parametrize("loss, optimizer", [("mse", "sgd"), ("mse", "momentum"), ("bce", "sgd")])
+def test_a_run_that_diverges_says_so_and_the_tab_stays_of_use(
+    run: Run, loss: str, optimizer: str
+) -> None:
     async def story(session: Session, page: Page, workers: Workers) -> None:
-        state = State(activation="linear", loss="mse", optimizer="sgd", lr=100.0)
-        await session.open(state, new=False)
-        session.speed = 0
-        await session.play()
-        await until(lambda: page.told.get("said"))
-        assert "Training diverged" in page.told["said"] and page.told["playing"] is False
+        data = {"data": "gaussians", "noise": 2.0}
+        state = State(activation="linear", loss=loss, optimizer=optimizer, lr=100.0, **data)
+        start = replace(state, weights=(1e6,) * state.entries) if loss == "bce" else state
+        await session.open(start, Selection(weights=("w1", "w3")), new=False)
+        session.selection = replace(session.selection, speed=0)
+        await session.step(400)
+        if loss == "mse":
+            await until(lambda: page.told.get("said") and len(page.told.get("why", {})) == 5)
+            assert "Training diverged" in page.told["said"] and page.told["playing"] is False
+            assert page.told["why"]["verdict"].startswith("No chain: ")
+            await session.edit("weight", at=0, value=0.5)
+            assert "go back to the same start" in page.told["said"]
+        await session.select(Selection(units=(1,)))
+        assert page.told["badge"] == "choose two units of one layer"
+        await session.change(lr=0.01)
+        await session.step(5)
+        await until(lambda: page.addresses[-1][0].steps == 5)
 
     run(story)
 
@@ -278,6 +319,27 @@ def test_a_request_given_up_leaves_no_answer_to_the_next(run: Run) -> None:
         await asyncio.sleep(0.05)
         given_up.cancel()
         assert len(await session.ask("weights")) == 9
+
+    run(story)
+
+
+def test_a_forecast_that_nobody_waits_for_keeps_nobody_waiting(run: Run) -> None:
+    async def story(session: Session, page: Page, workers: Workers) -> None:
+        lesson = lessons()["near-twins"]
+        await session.open(lesson.state, Selection(units=(0, 1)), new=False)
+        other = Session("other", workers, Page())
+        await other.open(lessons()["dropout"].state, new=False)
+        session.foretell()
+        await until(lambda: workers.aside.turn.locked() and workers.aside.process)
+        other.foretell()
+        process = workers.aside.process
+        await session.change(lr=0.5)
+        assert session.coming is not None and other.coming is not None and process is not None
+        await asyncio.wait([session.coming])
+        assert process.returncode is not None  # eight seconds of work, not done
+        await other.coming
+        assert other.view.told["foretold"].startswith("No forecast: dropout")  # type: ignore[attr-defined]
+        await other.close()
 
     run(story)
 

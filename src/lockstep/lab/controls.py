@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -27,6 +26,11 @@ def shown(made: Element, **attributes: Any) -> None:
     for name, value in attributes.items():
         made.props[name.strip("_").replace("_", "-")] = value
     made.update()
+
+
+def allowed(made: Element, may: bool) -> None:
+    """Greys a button that can do nothing now. It keeps the focus, as a disabled one would not."""
+    shown(made, aria_disabled="false" if may else "true")
 
 
 def choice(label: str, options: Mapping[str, str], value: str, handler: Handler) -> TextElement:
@@ -57,10 +61,14 @@ def number(
     """A labelled number field; the handler gets finite numbers only."""
 
     async def given(text: str) -> None:
-        with contextlib.suppress(ValueError):
+        try:
             found = float(text)
-            if math.isfinite(found):
-                await handler(int(found) if found.is_integer() else found)
+        except ValueError:
+            found = math.nan
+        if math.isfinite(found):
+            await handler(int(found) if found.is_integer() else found)
+        else:
+            made.update()  # the field shows its value again
 
     with html("label", classes="field"):
         html("span", label)

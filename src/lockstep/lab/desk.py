@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -51,9 +52,14 @@ class Desk:
             return json.dumps({"lost": True})
         try:
             found = self.calls[request["call"]](request["tab"], **request["with"])
+            return json.dumps({"is": found}, allow_nan=False)
         except LockstepError as error:
             return json.dumps({"refused": str(error)})
-        return json.dumps({"is": found}, allow_nan=False)
+        except Exception as error:  # noqa: BLE001 – other tabs train here, too
+            traceback.print_exc()
+            return json.dumps(
+                {"refused": f"the lab failed at this: {type(error).__name__}: {error}"}
+            )
 
     def open(self, tab: str, state: dict[str, Any]) -> dict[str, Any]:
         """A new experiment for the tab, at its start; the old one is gone."""
@@ -82,6 +88,7 @@ class Desk:
         """The state after a change of weights."""
         changes: dict[str, Callable[..., State]] = {
             "weight": edits.with_weight,
+            "nudge": edits.nudged,
             "twins": edits.twins,
             "mirror": edits.mirrored,
             "untie": edits.untied,

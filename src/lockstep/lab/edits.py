@@ -9,10 +9,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from lockstep.errors import UsageError
 from lockstep.explain import tie
 from lockstep.lab import network as nets
 from lockstep.lab.experiment import Experiment
-from lockstep.lab.state import State
+from lockstep.lab.state import MOST_WEIGHT, State
 
 
 def with_weight(now: Experiment, at: int, value: float) -> State:
@@ -20,6 +21,11 @@ def with_weight(now: Experiment, at: int, value: float) -> State:
     weights = list(nets.weights_of(now.model))
     weights[at] = value
     return started(now, weights)
+
+
+def nudged(now: Experiment, at: int, by: float) -> State:
+    """One entry of the flat weights made more by so much."""
+    return with_weight(now, at, round(nets.weights_of(now.model)[at] + by, 6))
 
 
 def twins(
@@ -70,5 +76,10 @@ def parts(model: nn.Sequential, level: int) -> list[tuple[nn.Linear, bool]]:
 
 
 def started(now: Experiment, weights: Sequence[float]) -> State:
-    """A new run from these weights."""
+    """A new run from these weights, if a state can hold them."""
+    if not all(abs(w) <= MOST_WEIGHT for w in weights):  # nor is NaN
+        raise UsageError(
+            f"a start's weights lie between -{MOST_WEIGHT:,.0f} and {MOST_WEIGHT:,.0f}, and these do not. "
+            "If training took them there, go back to the same start and change it"
+        )
     return replace(now.state, weights=tuple(weights), steps=0)

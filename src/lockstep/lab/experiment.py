@@ -108,6 +108,7 @@ class Experiment:
     def frame(self, layer: str, maps: bool) -> dict[str, Any]:
         """What moves while it trains; ``layer`` is the one whose distances are shown."""
         now = self.history(self.model, self.x)
+        self.diverged |= not bool(torch.isfinite(now.weights).all())
         shown: dict[str, Any] = {
             "step": self.steps,
             "loss": finite(float(now.losses[0])),
@@ -122,8 +123,8 @@ class Experiment:
             shown["maps"] = self.maps()
         if self.diverged:
             shown["stopped"] = (
-                f"Training diverged at step {self.steps}: the loss is not finite. Use a smaller learning "
-                f"rate than {self.state.lr:g}."
+                f"Training diverged at step {self.steps}: the numbers are no longer finite. Go back to the same "
+                f"start, and use a smaller learning rate than {self.state.lr:g}."
             )
         elif self.steps >= MOST_STEPS:
             shown["stopped"] = f"{MOST_STEPS} updates are the most that the lab does in one run."
@@ -204,10 +205,11 @@ def for_each(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tens
 
 
 def distances(now: History, layer: str) -> dict[str, float]:
-    """``"0,1"`` → largest difference over the data between two units' activations."""
+    """``"0,1"`` → largest difference over the data between two units' activations, where it is finite."""
     width = now.activations(layer).shape[-1]
     pairs = ((i, j) for i in range(width) for j in range(i + 1, width))
-    return {f"{i},{j}": float(f"{float(now.distance(layer, i, j)[0]):.4g}") for i, j in pairs}
+    apart = {f"{i},{j}": float(now.distance(layer, i, j)[0]) for i, j in pairs}
+    return {pair: float(f"{far:.4g}") for pair, far in apart.items() if math.isfinite(far)}
 
 
 def kind_of(state: State, last: bool) -> str:

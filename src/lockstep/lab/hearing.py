@@ -22,8 +22,10 @@ PLACE = {
 }
 EDIT = {
     "type": "object",
-    "properties": {"at": INDEX, "value": {"type": "number"}},
-    "required": ["at", "value"],
+    "properties": {"at": INDEX, "value": {"type": "number"}, "by": {"type": "number"}},
+    "required": ["at"],
+    "minProperties": 2,
+    "maxProperties": 2,
 }
 FILE = {
     "type": "object",

@@ -22,13 +22,7 @@ from lockstep.lab.settings import Settings
 from lockstep.lab.state import Selection, State
 from lockstep.lab.worker import Workers
 
-SPEEDS = {
-    "5": "5 updates/s",
-    "30": "30 updates/s",
-    "150": "150 updates/s",
-    "600": "600 updates/s",
-    "0": "as fast as can be",
-}
+SPEEDS = {"5": "5", "30": "30", "150": "150", "600": "600", "0": "no limit"}
 
 OTHER_SCHEME = "() => emit(!document.body.classList.contains('body--dark'))"
 
@@ -110,7 +104,7 @@ class Page:
             button("100 steps", self.step_hundred, data_do="hundred")
             button("Same start", self.restart, data_do="restart")
             button("New start", self.new_start, data_do="new-start")
-            choice("Speed", SPEEDS, "150", self.set_speed)
+            self.speed = choice("Updates/s", SPEEDS, "150", self.set_speed)
 
     def network(self) -> None:
         """Graph, plane, curves and the address."""
@@ -160,6 +154,7 @@ class Page:
         shown(self.graph, weights=list(selection.weights), **chosen)
         shown(self.curves, **chosen)
         shown(self.plane, sample=-1 if selection.sample is None else selection.sample)
+        shown(self.speed, value=str(selection.speed))
         self.why.select(selection)
         self.ties.select(selection, self.structure["units"][selection.level])
         if chosen != self.chosen:
@@ -242,8 +237,10 @@ class Page:
     async def choose_lesson(self, name: str) -> None:
         """Another lesson, or none."""
         if name in lessons():
+            self.lesson.show(lessons()[name])  # at once: a second click on "Next" leads on
             state = lessons()[name].state
-            await self.show(state, natural(state), new=True)
+            selection = replace(natural(state), speed=self.live.selection.speed)
+            await self.show(state, selection, new=True)
         else:
             await self.live.change(lesson="")
 
@@ -273,12 +270,12 @@ class Page:
 
     async def new_start(self) -> None:
         """Another random start."""
-        await self.live.change(seed=(self.live.state.seed + 1) % 1_000_000, lesson="")
+        await self.live.change(seed=lambda now: (now.seed + 1) % 1_000_000, lesson="")
 
     async def set_speed(self, value: str) -> None:
         """Updates a second."""
         if value in SPEEDS:
-            self.live.speed = float(value)
+            await self.live.select(replace(self.live.selection, speed=int(value)))
 
     async def change(self, **fields: Any) -> None:
         """Another setting."""
@@ -329,8 +326,8 @@ class Page:
             await self.toggle_unit(int(place["unit"]))
 
     async def edit_weight(self, change: Any) -> None:
-        """A number typed at a weight."""
-        await self.live.edit("weight", at=int(change["at"]), value=float(change["value"]))
+        """A number typed at a weight, or a key that changes it by so much."""
+        await self.live.edit("nudge" if "by" in change else "weight", **change)
 
     async def tie(self, what: str, how: dict[str, Any]) -> None:
         """Units made twins, mirrors, or different."""

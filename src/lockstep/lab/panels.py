@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from lockstep.lab.components import Chains
 from lockstep.lab.controls import button, choice, html, listed, number, shown, switch
 from lockstep.lab.hearing import Handler
 from lockstep.lab.lessons import Lesson, lessons
+from lockstep.lab.settings import MOST_UNITS
 from lockstep.lab.state import Selection
 
 Click = Callable[[], Awaitable[None]]
@@ -60,6 +62,7 @@ class WhyPanel:
         select: Callable[[int, str], Awaitable[None]],
         sample: Callable[[Any], Awaitable[None]],
     ) -> None:
+        self.names: list[str] = []
         with html("section", classes="panel why", aria_label="Why"):
             html("h2", "Why")
             with html("div", classes="row"):
@@ -70,6 +73,9 @@ class WhyPanel:
 
     def entries(self, names: list[str]) -> None:
         """The weights there are."""
+        if names == self.names:
+            return
+        self.names = names
         options = {"": NONE, **{name: name for name in names}}
         for made in (self.first, self.second):
             made.clear()
@@ -99,14 +105,14 @@ class TiePanel:
         dropout: Handler,
         foretell: Callable[[], None],
     ) -> None:
-        self.toggle = toggle
         with html("section", classes="panel ties", aria_label="Tie and untie"):
             html("h2", "Tie and untie")
             self.badge = html("p", classes="badge", role="status", data_badge="")
             self.statement = html("p", classes="statement")
             with html("div", classes="row"):
                 self.level = choice("layer", {}, "1", level)
-                self.units = html("div", classes="row", role="group", aria_label="Units")
+                with html("div", classes="row", role="group", aria_label="Units"):
+                    self.units = [button("", partial(toggle, unit)) for unit in range(MOST_UNITS)]
             with html("div", classes="row"):
                 both = {"incoming": True, "outgoing": True}
                 button("Tie both", lambda: act("twins", both), data_do="tie-both")
@@ -122,8 +128,9 @@ class TiePanel:
                 )
                 button("Mirror", lambda: act("mirror", {}), data_do="mirror")
                 button("Untie", lambda: act("untie", {}), data_do="untie")
-            self.dropout = switch("dropout 0.2", False, dropout)
-            button("How long?", foretell, data_do="ahead")
+            with html("div", classes="row"):
+                button("How long?", foretell, data_do="ahead")
+                self.dropout = switch("dropout 0.2", False, dropout)
             self.ahead = html("p", classes="statement ahead", role="status")
             with html("details"):
                 html("summary", "Certificate")
@@ -138,24 +145,10 @@ class TiePanel:
     def select(self, selection: Selection, names: list[str]) -> None:
         """The chosen units among those of the layer."""
         shown(self.level, value=str(selection.level))
-        self.units.clear()
-        with self.units:
-            for unit, name in enumerate(names):
-                pressed = unit in selection.units
-                button(
-                    name,
-                    self.toggler(unit),
-                    aria_pressed="true" if pressed else "false",
-                    classes="chosen" if pressed else "",
-                )
-
-    def toggler(self, unit: int) -> Click:
-        """What a unit's button does."""
-
-        async def clicked() -> None:
-            await self.toggle(unit)
-
-        return clicked
+        for unit, made in enumerate(self.units):
+            pressed = unit in selection.units
+            made.set_text(names[unit] if unit < len(names) else "")
+            shown(made, hidden=unit >= len(names), aria_pressed="true" if pressed else "false")
 
     def show(self, badges: Mapping[str, Any]) -> None:
         """The badge and the certificate behind it."""

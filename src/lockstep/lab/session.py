@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from lockstep.errors import UsageError
 from lockstep.lab import network as nets
-from lockstep.lab.state import MOST_STEPS, Selection, State, read
+from lockstep.lab.state import MOST_STEPS, Selection, State, frozen, read
 from lockstep.lab.worker import WorkerLost, Workers
 
 PACE = 1 / 45  # seconds from one frame to the next, at best
@@ -69,7 +69,6 @@ class Session:
     view: View
     state: State = field(default_factory=State)
     selection: Selection = field(default_factory=Selection)
-    speed: float = 150.0  # updates a second; 0: as many as can be done
 
     def __post_init__(self) -> None:
         self.worker = self.workers.for_tab(self.tab)
@@ -99,8 +98,11 @@ class Session:
         self.wake.set()
 
     async def change(self, **fields: Any) -> None:
-        """Other settings, from the same start."""
+        """Other settings, from the same start. A field may be a function of the state at its turn."""
         async with self.acting:
+            fields = {k: v(self.state) if callable(v) else v for k, v in fields.items()}
+            if all(getattr(self.state, k) == frozen(v) for k, v in fields.items()):
+                return
             values = {**self.state.written(), **fields, "steps": 0}
             with self.refusals():
                 if "weights" not in fields:
@@ -122,8 +124,10 @@ class Session:
 
     async def step(self, updates: int = 1) -> None:
         """So many updates, then rest."""
-        await self.pause()
-        self.goal = min(self.state.steps + updates, MOST_STEPS)
+        reached = max(
+            self.state.steps, self.goal
+        )  # a second click counts from where the first leads
+        self.rest(goal=min(reached + updates, MOST_STEPS))
         self.wake.set()
 
     async def play(self) -> None:
@@ -148,40 +152,43 @@ class Session:
 
     async def select(self, selection: Selection) -> None:
         """Other weights, units or another sample."""
-        self.selection = self.fitting(selection)
+        before, self.selection = self.selection, self.fitting(selection)
+        if (before.level, before.units) != (self.selection.level, self.selection.units):
+            self.forget()
         self.view.selected(self.selection)
         self.view.addressed(self.state, new=False)
         await self.look()
 
     def foretell(self) -> None:
         """How long until the chosen units are apart: asked aside, for it takes seconds."""
-        if self.coming is not None:
-            self.coming.cancel()
+        self.forget()
         self.coming = asyncio.create_task(self.forecast())
 
+    def forget(self) -> None:
+        """Nobody waits for the forecast any more."""
+        if self.coming is not None:
+            self.coming.cancel()
+
     async def forecast(self) -> None:
-        """Told if the start and the units are still those that were asked for."""
-        start, chosen = self.state.start, self.selection
+        """Of the start and the units of now."""
         self.view.foretold("Forecast: following a small difference between the units …")
         try:
             text = await self.workers.aside.ask(
                 self.tab,
                 "ahead",
-                state=start.written(),
-                level=chosen.level,
-                units=list(chosen.units),
+                given_up=True,
+                state=self.state.start.written(),
+                level=self.selection.level,
+                units=list(self.selection.units),
             )
-        except WorkerLost:
-            text = "No forecast: its process ended before it answered."
-        now = self.selection
-        if (start, chosen.level, chosen.units) == (self.state.start, now.level, now.units):
-            self.view.foretold(text)
+        except (UsageError, WorkerLost) as error:
+            text = f"No forecast: {error}."
+        self.view.foretold(text)
 
     async def close(self) -> None:
         """The tab has gone: nothing of it stays."""
         self.task.cancel()
-        if self.coming is not None:
-            self.coming.cancel()
+        self.forget()
         self.worker.tabs.discard(self.tab)
         if self.structure:
             with contextlib.suppress(WorkerLost):
@@ -201,6 +208,7 @@ class Session:
             self.structure = await self.worker.ask(self.tab, "open", state=state.start.written())
             self.runs += 1
             self.structure["run"] = self.runs
+            self.forget()
             self.state = state.start
             self.selection = self.fitting(selection)
             self.view.opened(state, self.structure)
@@ -279,9 +287,10 @@ class Session:
         while self.playing or self.state.steps < self.goal:
             now = time.monotonic()
             behind = self.goal - self.state.steps
-            due = due + (now - before) * self.speed if self.playing else behind
+            speed = self.selection.speed
+            due = due + (now - before) * speed if self.playing else behind
             before = now
-            updates = MOST_STEPS if self.playing and not self.speed else int(due)
+            updates = MOST_STEPS if self.playing and not speed else int(due)
             if updates:
                 async with self.turn:
                     if not (self.playing or self.state.steps < self.goal):
@@ -290,7 +299,7 @@ class Session:
                     frame = await self.advanced(updates, maps=maps.due(now))
                     self.under_way += 1
                     self.view.framed(frame)
-                due = min(max(0.0, due - (self.state.steps - reached)), self.speed * PACE)
+                due = min(max(0.0, due - (self.state.steps - reached)), speed * PACE)
                 if self.selection.weights and chains.due(now):
                     self.view.explained(await self.chains(patient=True))
                 if address.due(now):

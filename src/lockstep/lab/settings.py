@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from nicegui.element import Element
 
-from lockstep.lab.controls import button, choice, html, number, shown, switch
+from lockstep.lab.controls import allowed, button, choice, html, number, shown, switch
 from lockstep.lab.state import State
 
 Change = Callable[..., Awaitable[None]]
@@ -23,7 +24,7 @@ CHOICES = {
         "Optimizer",
         {
             "sgd": "SGD",
-            "momentum": "SGD, momentum 0.9",
+            "momentum": "momentum 0.9",
             "adam": "Adam",
             "adamw": "AdamW",
             "rmsprop": "RMSprop",
@@ -57,13 +58,15 @@ class Settings:
 
     def __init__(self, change: Change) -> None:
         self.change = change
-        self.hidden: tuple[int, ...] = State().hidden
         self.fields: dict[str, Element] = {}
         with html("section", classes="panel settings", aria_label="Network, training and data"):
             with html("div", classes="row layers", role="group", aria_label="Layers"):
-                self.layers = html("div", classes="row")
-                button("+ layer", self.add_layer, data_do="add-layer")
-                button("− layer", self.remove_layer, data_do="remove-layer")
+                self.layers = [Units(n, change) for n in range(MOST_LAYERS)]
+            with html("div", classes="row"):
+                self.more = button("+ layer", lambda: change(hidden=deeper), data_do="add-layer")
+                self.less = button(
+                    "− layer", lambda: change(hidden=shallower), data_do="remove-layer"
+                )
             with html("div", classes="fields"):
                 for name, (label, options) in CHOICES.items():
                     self.fields[name] = choice(label, options, "", self.changed(name))
@@ -85,34 +88,56 @@ class Settings:
 
     def show(self, state: State) -> None:
         """Another state."""
-        self.hidden = state.hidden
         for name, field in self.fields.items():
             shown(field, value=getattr(state, name))
         shown(self.bias, checked=state.bias)
-        self.layers.clear()
-        with self.layers:
-            for n, units in enumerate(state.hidden):
-                with html("div", classes="units", role="group", aria_label=f"Hidden layer {n + 1}"):
-                    button("−", self.resizer(n, -1), aria_label=f"one unit less in layer {n + 1}")
-                    html("span", str(units))
-                    button("+", self.resizer(n, 1), aria_label=f"one unit more in layer {n + 1}")
+        for layer in self.layers:
+            layer.show(state.hidden)
+        allowed(self.more, len(state.hidden) < MOST_LAYERS)
+        allowed(self.less, len(state.hidden) > 1)
 
-    def resizer(self, layer: int, by: int) -> Callable[[], Awaitable[None]]:
-        """What the buttons of a layer do."""
 
-        async def handler() -> None:
-            units = self.hidden[layer] + by
-            if 1 <= units <= MOST_UNITS:
-                await self.change(hidden=[*self.hidden[:layer], units, *self.hidden[layer + 1 :]])
+class Units:
+    """How many units a hidden layer has."""
 
-        return handler
+    def __init__(self, layer: int, change: Change) -> None:
+        self.layer, n = layer, layer + 1
+        less, more = (partial(change, hidden=resized(layer, by)) for by in (-1, 1))
+        with html("div", classes="units", role="group", aria_label=f"Hidden layer {n}") as self.all:
+            self.less = button("−", less, aria_label=f"one unit less in layer {n}")
+            self.count = html("span")
+            self.more = button("+", more, aria_label=f"one unit more in layer {n}")
 
-    async def add_layer(self) -> None:
-        """A layer of two units before the output."""
-        if len(self.hidden) < MOST_LAYERS:
-            await self.change(hidden=[*self.hidden, 2])
+    def show(self, hidden: tuple[int, ...]) -> None:
+        """Of these layers, this one; nothing where there is none."""
+        there = self.layer < len(hidden)
+        shown(self.all, hidden=not there)
+        if there:
+            self.count.set_text(str(hidden[self.layer]))
+            allowed(self.less, hidden[self.layer] > 1)
+            allowed(self.more, hidden[self.layer] < MOST_UNITS)
 
-    async def remove_layer(self) -> None:
-        """The last hidden layer goes."""
-        if len(self.hidden) > 1:
-            await self.change(hidden=[*self.hidden[:-1]])
+
+# Layers of the state at a click's turn, not of the page's last answer: quick clicks all count.
+
+
+def resized(layer: int, by: int) -> Callable[[State], list[int]]:
+    """A unit more or less in one layer, within bounds."""
+
+    def hidden(now: State) -> list[int]:
+        return [
+            min(max(units + by, 1), MOST_UNITS) if n == layer else units
+            for n, units in enumerate(now.hidden)
+        ]
+
+    return hidden
+
+
+def deeper(now: State) -> list[int]:
+    """A layer of two units before the output."""
+    return [*now.hidden, 2][:MOST_LAYERS]
+
+
+def shallower(now: State) -> list[int]:
+    """The last hidden layer goes, unless it is the only one."""
+    return list(now.hidden[:-1] or now.hidden)

@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 from lockstep.errors import UsageError
 
 MOST_STEPS = 50_000
+MOST_WEIGHT = 1e6  # in size; as in schema.json
 SELECTED = "selected"  # the one entry of the JSON that is no field of State
 
 
@@ -74,25 +75,30 @@ class State:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is looked at: up to two weights by name, units (from 0) of one hidden layer (from 1), a sample or all."""
+    """What is looked at: up to two weights by name, units (from 0) of one hidden layer (from 1), a sample or all.
+
+    And how fast it plays: ``speed`` updates a second, or as many as can be done (0).
+    """
 
     weights: tuple[str, ...] = ()
     level: int = 1
     units: tuple[int, ...] = ()
     sample: int | None = None
+    speed: int = 150
 
     def fitting(self, state: State, names: Collection[str]) -> Selection:
         """What of it exists in a network whose weights have these names; the first two units where none do."""
-        level = self.level if 1 <= self.level <= len(state.hidden) else 1
+        there = 1 <= self.level <= len(state.hidden)
+        level = self.level if there else 1
         width = state.hidden[level - 1]
-        units = tuple(dict.fromkeys(u for u in self.units if 0 <= u < width))
+        units = tuple(dict.fromkeys(u for u in self.units if there and 0 <= u < width))
         if not units and width > 1:
             units = (0, 1)
         sample = self.sample
         if sample is not None and not 0 <= sample < state.samples:
             sample = None
         weights = tuple(dict.fromkeys(w for w in self.weights if w in names))[:2]
-        return Selection(weights, level, units, sample)
+        return dataclasses.replace(self, weights=weights, level=level, units=units, sample=sample)
 
 
 def read(values: Any) -> State:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from lockstep.errors import UsageError
 from lockstep.explain import Comparison, Derivation, compare, draw, explain
 from lockstep.explain.derivation import Factor, number, numbers
 from lockstep.lab import network as nets
@@ -16,7 +17,15 @@ QUIET = "Dropout is switched off for this view."
 
 
 def why(now: Experiment, weights: list[str], sample: int | None) -> dict[str, Any]:
-    """For one weight its chain, for two both; of one sample (an index) or of all."""
+    """For one weight its chain, for two both; of one sample (an index) or of all. Where there is none, why not."""
+    try:
+        return chains(now, weights, sample)
+    except UsageError as error:
+        return {"heads": [], "rows": [], "verdict": f"No chain: {error}", "notes": [], "chains": []}
+
+
+def chains(now: Experiment, weights: list[str], sample: int | None) -> dict[str, Any]:
+    """What :func:`why` says where the library can."""
     picked = slice(None) if sample is None else slice(sample, sample + 1)
     model = without_dropout(now)
     given = (model, now.x[picked], now.y[picked], now.loss)

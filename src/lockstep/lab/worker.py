@@ -30,22 +30,38 @@ class Worker:
         self.turn, self.line = asyncio.Lock(), asyncio.Lock()
         self.tabs: set[str] = set()
 
-    async def ask(self, tab: str, call: str, *, patient: bool = False, **how: Any) -> Any:
-        """The answer; raises :class:`~lockstep.errors.UsageError` where the library refuses."""
+    async def ask(
+        self, tab: str, call: str, *, patient: bool = False, given_up: bool = False, **how: Any
+    ) -> Any:
+        """The answer; raises :class:`~lockstep.errors.UsageError` where the library refuses.
+
+        Cancelled in the line it is never sent. Cancelled later its answer is awaited and dropped, or, with
+        ``given_up``, its process ended: for what takes longer than a new process.
+        """
         line = json.dumps({"tab": tab, "call": call, "with": how}) + "\n"
+        async with contextlib.AsyncExitStack() as held:
+            if patient:
+                await held.enter_async_context(self.line)
+            await held.enter_async_context(self.turn)
+            exchange = asyncio.create_task(self.exchange(line.encode(), held.pop_all()))
         # Shielded: a tab that goes in the middle must not leave its answer to the next one who asks.
-        answer = json.loads(
-            await asyncio.shield(asyncio.ensure_future(self.exchange(line.encode(), patient)))
-        )
+        try:
+            answer = json.loads(await asyncio.shield(exchange))
+        except asyncio.CancelledError:
+            if given_up:
+                await self.stop()
+                await asyncio.wait([exchange])
+                exchange.exception()  # it is known
+            raise
         if "lost" in answer:
             raise WorkerLost("a worker process of the lab ended, and this tab's run with it")
         if "refused" in answer:
             raise UsageError(answer["refused"])
         return answer["is"]
 
-    async def exchange(self, line: bytes, patient: bool) -> bytes:
-        """One line out, one line back."""
-        async with self.line if patient else contextlib.nullcontext(), self.turn:
+    async def exchange(self, line: bytes, turn: contextlib.AsyncExitStack) -> bytes:
+        """One line out, one line back; then the next one's turn."""
+        async with turn:
             process = await self.running()
             assert process.stdin is not None and process.stdout is not None
             try:

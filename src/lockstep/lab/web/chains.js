@@ -4,7 +4,7 @@ export default {
   template: `
     <div class="chains">
       <p v-if="why?.chain" class="formula">{{ why.chain }}</p>
-      <div v-if="why" class="scroll" tabindex="0" role="region" aria-label="Factors">
+      <div v-if="why?.rows.length" class="scroll" tabindex="0" role="region" aria-label="Factors">
         <table>
           <thead><tr><th v-for="h in why.heads" :key="h" scope="col">dJ/d{{ h }}</th><th v-if="pair" scope="col">same or different</th></tr></thead>
           <tbody>

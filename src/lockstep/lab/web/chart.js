@@ -1,7 +1,7 @@
 // One chart as numbers: lines of points become paths, ticks and a legend in pixels. No DOM, nothing kept.
 
 const COLOURS = ["#3b82c4", "#d9730d", "#2f9e5f", "#c94a4a", "#8a63d2", "#94714f", "#c2569b", "#758391", "#8f8f1a", "#1f9aa8"];
-const LEFT = 46, RIGHT = 10, BOTTOM = 22, ROW = 15, LETTER = 6.6; // pixels; a letter of the legend is about so wide
+const LEFT = 46, RIGHT = 17, BOTTOM = 22, ROW = 15, LETTER = 6.6; // pixels; a letter of the legend is about so wide
 export const ZERO = 1e-18; // on a log axis a distance of exactly 0 is drawn at the bottom
 
 // `lines` are {name, points: [[step, value]]}; `log` makes the values' axis logarithmic from ZERO to 1 and beyond;

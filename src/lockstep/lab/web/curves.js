@@ -4,6 +4,7 @@ import { chart, nearest, offer, pixels, standing } from "lockstep-lab";
 
 // Curves are redrawn a few times a second, the graph at every frame; where frames are slow, only at every fifth.
 const PACE = 200, FRAMES = 5, MOST = 300, HEIGHT = 200;
+const LARGEST = 1e200; // what is more, or not finite, is left out of a drawing
 
 export default {
   template: `
@@ -88,7 +89,7 @@ export default {
       return units.flatMap((i, n) => units.slice(n + 1).map((j) => [i, j]));
     },
     series() {
-      const line = (name, of) => ({ name, points: this.frames.map((f) => [f.step, of(f)]).filter((p) => Number.isFinite(p[1])) });
+      const line = (name, of) => ({ name, points: this.frames.map((f) => [f.step, of(f)]).filter((p) => Number.isFinite(p[1]) && Math.abs(p[1]) < LARGEST) });
       const belongs = (e) => this.units.some((u) => (e.unit[0] === this.level && e.unit[1] === u) || (e.from && e.from[0] === this.level && e.from[1] === u));
       const chosen = [...this.structure.weights, ...this.structure.biases].filter(belongs).slice(0, 24);
       const name = (unit) => this.structure.units[this.level][unit];

@@ -5,7 +5,7 @@
 
 import { shaded } from "lockstep-lab";
 
-const DOWN = 108, RADIUS = 26, MARGIN = 62;
+const DOWN = 108, RADIUS = 26, MARGIN = 44, LEAST = 92, HALF = 40; // HALF of a label is so wide
 const HIDDEN = 1000; // milliseconds from frame to frame in a tab that nobody looks at; it draws none
 const START = 4, FULL = 0.02; // pixels until a press is a drag; what one pixel then adds to a weight
 const MOST = 1e6; // as in schema.json
@@ -15,7 +15,7 @@ export default {
     <div class="graph">
       <p class="step"><output data-do="step-count">step 0</output> <span class="rate"></span></p>
       <div v-if="structure" class="scroll" tabindex="0" role="region" aria-label="Network graph">
-        <svg :viewBox="'0 0 ' + width + ' ' + height" :style="{ minWidth: minWidth + 'px' }" role="group"
+        <svg :viewBox="'0 0 ' + width + ' ' + height" :style="{ minWidth: width + 'px' }" role="group"
              aria-label="The network. Weights and units are buttons: Enter chooses, arrow keys move, plus and minus change a weight.">
           <g v-for="e in edges" :key="e.name" :class="edgeClass(e)" v-bind="weight(e)" v-on="acts(e)">
             <line class="hit" v-bind="line(e)" />
@@ -43,9 +43,9 @@ export default {
             </template>
             <text v-if="labelled(b)" class="value" :x="place(b.unit).x" :y="place(b.unit).y + radius + 19" text-anchor="middle"></text>
           </g>
-          <foreignObject v-for="e in edited" :key="'edit' + e.name" :x="box(e).x - 44" :y="box(e).y - 20" width="88" height="32">
-            <input type="number" step="0.1" class="edit" :data-edit="e.name" :aria-label="'value of ' + e.name"
-                   @change="typed(e, $event)" @click.stop @pointerdown.stop @keydown.stop />
+          <foreignObject v-for="e in edited" :key="'edit' + e.name" v-bind="box(e)">
+            <label class="edit">{{ e.name }}<input type="number" step="0.1" :data-edit="e.name" :aria-label="'value of ' + e.name"
+                   @change="typed(e, $event)" @click.stop @pointerdown.stop @keydown.stop /></label>
           </foreignObject>
         </svg>
       </div>
@@ -55,7 +55,7 @@ export default {
     weights: { type: Array, default: () => [] }, units: { type: Array, default: () => [] },
     groups: { type: Array, default: () => [] },
   },
-  data() { return { chains: [], focus: null }; },
+  data() { return { chains: [], focus: null, room: 600 }; },
   created() {
     this.now = [];
     this.maps = [];
@@ -65,18 +65,25 @@ export default {
     this.drag = null;
     this.seen = () => { if (!document.hidden && this.latest) this.show(this.latest); };
   },
-  mounted() { document.addEventListener("visibilitychange", this.seen); },
-  unmounted() { document.removeEventListener("visibilitychange", this.seen); },
+  mounted() {
+    document.addEventListener("visibilitychange", this.seen);
+    this.observer = new ResizeObserver(([box]) => { this.room = Math.floor(box.contentRect.width); });
+    this.observer.observe(this.$el);
+  },
+  unmounted() {
+    document.removeEventListener("visibilitychange", this.seen);
+    this.observer.disconnect();
+  },
   updated() { this.write(true); },
   computed: {
     small() { return this.structure.weights.length <= 30; },
     radius() { return this.tall > 5 ? 21 : RADIUS; },
     down() { return this.tall > 5 ? 72 : DOWN; },
     tall() { return Math.max(...this.structure.sizes); },
-    across() { return { 3: 220, 4: 190 }[this.structure.sizes.length] ?? 140; }, // so that names stay readable
+    // Drawn as wide as there is room for, in pixels of the screen, so that names stay readable; narrower, it scrolls.
+    across() { return Math.min(220, Math.max(LEAST, (this.room - 2 * MARGIN) / (this.structure.sizes.length - 1))); },
     width() { return 2 * MARGIN + this.across * (this.structure.sizes.length - 1); },
     height() { return this.down * this.tall + 30; },
-    minWidth() { return this.structure.sizes.length < 4 ? 300 : this.structure.sizes.length * 130; }, // narrower, it scrolls
     edges() { return this.structure.weights; },
     entries() { return new Map([...this.edges, ...this.structure.biases].map((e) => [e.name, e])); },
     edited() { return [...this.entries.values()].filter((e) => this.chosen(e)); },
@@ -98,15 +105,25 @@ export default {
     },
     label(e) {
       const { x1, y1, x2, y2 } = this.line(e);
-      const along = Math.abs(y2 - y1) < 1 ? 0.55 : 0.3 + 0.12 * (e.unit[1] % 2); // beside the crossings
+      const [many, few] = [e.from[0], e.unit[0]].map((level) => this.structure.sizes[level]);
+      const room = Math.max(0.5, 1 - HALF / (x2 - x1)); // it may not reach into the unit
+      const along = many > few ? 1 - Math.min(0.64, room) : Math.min(0.66, room); // where fewer edges meet: beside the crossings
       return { x: x1 + along * (x2 - x1), y: y1 + along * (y2 - y1) - 6 };
     },
-    box(e) { return e.from ? this.label(e) : { x: this.place(e.unit).x, y: this.place(e.unit).y + this.radius + 15 }; },
+    // The field of a chosen weight, in the place of its label.
+    box(e) {
+      const { x, y } = e.from ? this.label(e) : { x: this.place(e.unit).x, y: this.place(e.unit).y + this.radius + 15 };
+      const width = 70 + 7 * e.name.length;
+      return { x: x - width / 2, y: y - 20, width, height: 32 };
+    },
     knob(b) { const { x, y } = this.place(b.unit); return { x: x + 0.75 * this.radius, y: y + 0.75 * this.radius }; },
     text(e) { return this.now[e.at] ?? "…"; },
     // Every weight has its number written to it where there is room: not between two wide layers.
-    roomy(e) { return !e.from || (this.structure.sizes.length < 5 && this.structure.sizes[e.from[0]] * this.structure.sizes[e.unit[0]] <= 6); },
-    labelled(e) { return (this.small && this.roomy(e)) || this.chosen(e) || this.focus === e.name; },
+    roomy(e) {
+      const most = this.across > 165 ? 6 : this.across > 140 ? 4 : 0;
+      return !e.from || this.structure.sizes[e.from[0]] * this.structure.sizes[e.unit[0]] <= most;
+    },
+    labelled(e) { return !this.chosen(e) && ((this.small && this.roomy(e)) || this.focus === e.name); },
     chosen(e) { return this.weights.includes(e.name); },
     unitChosen(u) { return u.level === this.level && this.units.includes(u.unit); },
     unitName([level, unit]) { return this.structure.units[level][unit]; },
@@ -146,7 +163,7 @@ export default {
     },
     key(event, e) {
       const by = { "+": 0.1, "=": 0.1, "-": -0.1 }[event.key];
-      if (by) this.change(e, Number((Number(this.text(e)) + by).toFixed(6)));
+      if (by) this.$emit("edit", { at: e.at, by });
       else if (event.key === "Enter" || event.key === " ") this.pick(e);
       else return this.move(event, e.name);
       event.preventDefault();
@@ -227,7 +244,7 @@ export default {
         const text = this.text(part.entry);
         if (part.text === text) continue;
         part.text = text;
-        const v = Number(text), far = Math.abs(v);
+        const v = Number(text), far = Math.min(Math.abs(v), 1e9) || 0; // it may be nan
         part.made.setAttribute("aria-label", this.aria(part.entry));
         if (part.wire) {
           part.wire.setAttribute("stroke-width", (0.7 + 5 * far / (1 + far)).toFixed(2));
