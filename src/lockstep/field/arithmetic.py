@@ -136,15 +136,15 @@ class Field:
         2^-22 for ``|x| <= 2^50``, so rounding picks the right multiple.
         """
         if x.numel() <= chunk() or not x.is_contiguous():
-            return x.sub_((x * self._reciprocal).round_(), alpha=self.p).to(STORE)
+            return x.sub_(nearest(x, self._reciprocal), alpha=self.p).to(STORE)
         out = torch.empty(x.shape, dtype=STORE, device=x.device)
         for part, target in pieces(x.view(-1), out.view(-1)):
-            target.copy_(part.sub_((part * self._reciprocal).round_(), alpha=self.p))
+            target.copy_(part.sub_(nearest(part, self._reciprocal), alpha=self.p))
         return out
 
     def _fold(self, x: Tensor) -> Tensor:
         """Representatives of float32 sums of a few residues (``|x| < 2^23``)."""
-        return x.sub_((x * self._reciprocal).round_(), alpha=self.p)
+        return x.sub_(nearest(x, self._reciprocal), alpha=self.p)
 
     def integer(self, x: Tensor) -> Tensor:
         """Representatives of int64 numbers of any size."""
@@ -232,10 +232,10 @@ class Field:
         return y.mul_(x != 0) if zero else y
 
     def _spread(self, numbers: Tensor, key: int) -> Tensor:
-        """A residue for each int64, in float64: never 0, as a symbol that is not zero is not."""
+        """A residue for each int64, as int64: never 0, as a symbol that is not zero is not."""
         mixed = mix(numbers, key ^ self.p ^ self.seed << 21)
-        residue = _shift(mixed, 11).double().mul_(2.0**-53 * (self.p - 1)).floor_().sub_(self.half)
-        return residue.add_(residue >= 0)
+        residue = _shift(mixed, 21).mul_(self.p - 1).bitwise_right_shift_(43).sub_(self.half)
+        return (residue >> 63).add_(residue).add_(1)  # from 0 on, one up
 
     def symbols(
         self, shape: tuple[int, ...] | torch.Size, generator: torch.Generator | None
@@ -289,11 +289,9 @@ class Field:
         if short:
             y.mul_(2.0**s * factor)
         else:
-            torch.mul(y, 2.0**s / self.p, out=whole)
-            y.sub_(whole.round_(), alpha=self.p * 2.0**-s)
+            y.sub_(nearest(y, 2.0**s / self.p, whole), alpha=self.p * 2.0**-s)
             y.mul_(2.0**s * self._power(-s))
-        torch.mul(y, self._reciprocal, out=whole)
-        y.sub_(whole.round_(), alpha=self.p)
+        y.sub_(nearest(y, self._reciprocal, whole), alpha=self.p)
         out.copy_(y)
         if fine is not None:
             out[fine] = self._embed_slowly(x[fine].double())
@@ -309,6 +307,22 @@ class Field:
     def _power(self, exponent: int) -> int:
         r = pow(2, exponent, self.p)
         return r - self.p if r > self.half else r
+
+
+_ONES = {
+    torch.float64: torch.tensor(1.5 * 2.0**52, dtype=torch.float64),
+    torch.float32: torch.tensor(1.5 * 2.0**23),
+}
+"""Numbers so large that their last bit is worth 1."""
+
+
+def nearest(x: Tensor, factor: float, out: Tensor | None = None) -> Tensor:
+    """The whole numbers next to ``factor * x``: what is left of a fraction beside a number of :data:`_ONES`.
+
+    Not ``round``: PyTorch starts all its threads for it even where there is little to do, and waits for them.
+    """
+    ones = _ONES[x.dtype]
+    return torch.add(ones, x, alpha=factor, out=out).sub_(ones)
 
 
 def chunk() -> int:

@@ -15,7 +15,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,20 @@ from ..errors import ControlFlowError, LockstepError, MissingRuleError, Undecide
 from . import rules as _rules  # noqa: F401  registers every rule
 from .arithmetic import STORE, Field
 from .nest import leaves, mapped, rebuilt
+from .ops import op_of
 from .outer import Factors, worthwhile
 from .registry import MOVES, NOISE, REFUSED, RULES, Rule
-from .residue import FAR_BELOW, Cell, Promised, Residue, embed_constant, known, promised, symbolic
+from .residue import (
+    FAR_BELOW,
+    Cell,
+    Promised,
+    Residue,
+    embed_constant,
+    has_infinite,
+    known,
+    promised,
+    symbolic,
+)
 from .running import claimed, running
 
 
@@ -104,21 +114,24 @@ class Engine(TorchDispatchMode):
     # -- the decision ---------------------------------------------------------------------------
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        name, inplace = _base_name(func)
+        op = op_of(func)
+        if op.sight and isinstance(args[0], Residue) and not args[0].known:
+            return _seen(func, args[0], args[1:], kwargs)
+        name = op.name
         flat, spec = leaves((args, kwargs)), (args, kwargs)
         if self._shadows:
             flat = [self._shadow(x) for x in flat]
             args, kwargs = spec = rebuilt(spec, iter(flat))
         guests = [x for x in flat if isinstance(x, Residue)]
         if name in NOISE and _draws_floats(func, args, kwargs, flat):
-            return self._noise(func, name, inplace, args, kwargs)
-        if torch.Tag.inplace_view in func.tags and guests:
+            return self._noise(func, name, op.inplace, args, kwargs)
+        if op.reseen and guests:
             return self._reshape(func, name, args, kwargs)
         if all(g.known for g in guests):
             return self._native(func, name, flat, spec, guests)
         if self.track_reads:
             self._mark_reads(func, name, guests, args)
-        writes = inplace or bool(_outs(func, kwargs))
+        writes = op.inplace or bool(_outs(func, kwargs))
         if name in MOVES and not writes:
             return self._move(func, flat, spec)
         rule = RULES.get(name)
@@ -209,17 +222,6 @@ class Engine(TorchDispatchMode):
     # -- 3 moves --------------------------------------------------------------------------------
 
     def _move(self, func: Any, flat: list[Any], spec: Any) -> Any:
-        first = flat[0]
-        if (
-            isinstance(first, Residue)
-            and isinstance(first.cell, Promised)
-            and first.cell.pending
-            and _is_view(func)
-        ):
-            args, kwargs = rebuilt(spec, iter([first._view, *flat[1:]]))
-            shape = func(*args, **kwargs)
-            if isinstance(shape, Tensor):
-                return promised(shape, first.cell, first.dtype)
         tensors = [x for x in flat if isinstance(x, Tensor)]
         if any(_symbolic_index(x) for x in tensors[1:]):
             raise self.refuse_value(f"an index or a shape (in {func})")
@@ -233,9 +235,7 @@ class Engine(TorchDispatchMode):
         dtype = _claim(tensors)
         guests = [x for x in tensors if isinstance(x, Residue)]
         infinite = any(g.cell.infinite for g in guests if not g.known) or any(
-            v is not x
-            and not (isinstance(x, Residue) and not x.known)
-            and bool(torch.isinf(v).any())
+            v is not x and not (isinstance(x, Residue) and not x.known) and has_infinite(v)
             for v, x in zip(views, flat, strict=True)
             if isinstance(v, Tensor) and v.is_floating_point()
         )
@@ -326,7 +326,7 @@ class Engine(TorchDispatchMode):
             ):
                 t = t.clone(memory_format=torch.contiguous_format)
             out = symbolic(self._shake(t, name, plain[0]), dtype, degree)
-            out.cell.infinite = infinite and bool(torch.isinf(t).any())
+            out.cell.infinite = infinite and has_infinite(t)
             out.cell.whole, out.cell.choice = whole, choice
             return out
 
@@ -398,7 +398,7 @@ class Engine(TorchDispatchMode):
         The formulas of a softmax and of the norms cancel inside the rule (over a single entry to exactly zero):
         there every entry that a live one is normalised with is alive.
         """
-        if not (self.shaken and self.backward) or bool(torch.isinf(gradient).any()):
+        if not (self.shaken and self.backward) or has_infinite(gradient):
             return gradient
         symbols = self.field.symbols(gradient.shape, None)
         if name not in COUPLING:
@@ -529,7 +529,7 @@ class Engine(TorchDispatchMode):
     def _mark_reads(
         self, func: Any, name: str, guests: list[Residue], args: tuple[Any, ...]
     ) -> None:
-        if all(g.cell.parameter is None for g in guests) or _is_view(func):
+        if all(g.cell.parameter is None for g in guests) or op_of(func).view:
             return
         if any(isinstance(x, Tensor) and x.numel() == 0 for x in leaves(args)):
             return
@@ -598,10 +598,17 @@ def _symbolic_index(x: Tensor) -> bool:
     return isinstance(x, Residue) and not x.known and not x.is_floating_point()
 
 
-def _base_name(func: Any) -> tuple[str, bool]:
-    name = func._schema.name.split("::")[1]
-    inplace = func._schema.is_mutable and name.endswith("_") and not name.endswith("__")
-    return (name[:-1] if inplace else name), inplace
+def _seen(func: Any, x: Residue, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Residues seen another way: the same cell. What is still to be computed stays so."""
+    cell = x.cell
+    if isinstance(cell, Promised) and cell.pending:
+        shape = func(x._view, *args, **kwargs)
+        if isinstance(shape, Tensor):
+            return promised(shape, cell, x.dtype)
+    result = func(x.stored, *args, **kwargs)
+    if isinstance(result, Tensor):
+        return Residue(result, cell, x.dtype)
+    return mapped(lambda t: Residue(t, cell, x.dtype), result)
 
 
 def _functional(func: Any, name: str) -> Any:
@@ -618,18 +625,12 @@ def _functional(func: Any, name: str) -> Any:
     return getattr(packet, packet.overloads()[0])
 
 
-@cache
-def _out_names(func: Any) -> tuple[str, ...]:
-    """``out=`` arguments, whatever they are called (``max`` has ``max`` and ``max_values``)."""
-    return tuple(a.name for a in func._schema.arguments if a.is_out)
-
-
 def _outs(func: Any, kwargs: dict[str, Any]) -> list[Any]:
-    return [kwargs[name] for name in _out_names(func) if kwargs.get(name) is not None]
+    return [kwargs[name] for name in op_of(func).outs if kwargs.get(name) is not None]
 
 
 def _without_outs(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    names = _out_names(func)
+    names = op_of(func).outs
     return {k: v for k, v in kwargs.items() if k not in names} if names else kwargs
 
 
@@ -668,12 +669,6 @@ def _result_dtype(
 
 def _storage(t: Tensor) -> int:
     return t.untyped_storage()._cdata if t.layout is torch.strided else id(t)
-
-
-def _is_view(func: Any) -> bool:
-    return any(
-        a.alias_info is not None and not a.alias_info.is_write for a in func._schema.arguments
-    )
 
 
 def _claim(tensors: list[Tensor]) -> torch.dtype:

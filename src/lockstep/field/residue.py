@@ -16,6 +16,7 @@ cell may be *fixed*: part of the model (a buffer), whatever the example.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -114,17 +115,24 @@ def embed_constant(field: Field, x: Tensor) -> tuple[Tensor, bool]:
     """Residues of constants; infinities stay, and mask values far below zero become minus infinity."""
     if not x.is_floating_point():
         return field.embed(x), False
-    if bool(x.isnan().any()):
+    if not x.numel():
+        return field.embed(x), False
+    smallest, largest = map(float, torch.aminmax(x))
+    if math.isnan(smallest):
         raise NonFiniteError(
             "a constant that meets the network's values holds NaN; the engine cannot decide on NaN: "
             "look for 0/0 or inf - inf in the constants that forward() makes"
         )
-    low, high = x <= FAR_BELOW, x == torch.inf
-    special = low | high
-    if not bool(special.any()):
+    if smallest > FAR_BELOW and largest < math.inf:
         return field.embed(x), False
-    out = field.embed(x.masked_fill(special, 0.0))
+    low, high = x <= FAR_BELOW, x == torch.inf
+    out = field.embed(x.masked_fill(low | high, 0.0))
     return out.masked_fill_(low, -torch.inf).masked_fill_(high, torch.inf), True
+
+
+def has_infinite(x: Tensor) -> bool:
+    """Whether an entry is infinite: a sum is finite only if all its terms are."""
+    return not math.isfinite(x.sum())
 
 
 class Residue(torch.Tensor):

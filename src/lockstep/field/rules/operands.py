@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...errors import UndecidedError
 from ..arithmetic import STORE, Field
-from ..residue import FAR_BELOW
+from ..residue import FAR_BELOW, has_infinite
 from ..running import active
 
 Operand = Tensor | float | int | bool
@@ -29,7 +29,7 @@ def masking(value: Operand) -> Operand:
 
 def any_infinite(*operands: Tensor) -> bool:
     """Whether an entry is infinite. Free where the engine knows that none can be."""
-    return active().infinite and any(bool(torch.isinf(x).any()) for x in operands)
+    return active().infinite and any(has_infinite(x) for x in operands)
 
 
 def need_finite(what: str, *operands: Tensor) -> None:
