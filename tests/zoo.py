@@ -972,6 +972,76 @@ CHOICES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+def unfolded(weights: Callable[[list[int]], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Weights of the tokens' mean, by lengths that Python code reads."""
+
+    def mean(q, k, v, lengths):
+        return (v * weights(lengths.tolist())[..., None]).sum(1)
+
+    return mean
+
+
+def attended(shares: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[..., Any]:
+    """The first token attends to those of its sequence; ``shares(scores, behind)`` are 0 for the others."""
+
+    def attention(q, k, v, lengths):
+        behind = (torch.arange(5) >= lengths[:, None])[:, None].expand(-1, 5, -1)
+        return (shares(q @ k.mT / 2, behind) @ v)[:, 0]
+
+    return attention
+
+
+def written(lengths: list[int]) -> torch.Tensor:
+    mask = torch.zeros(len(lengths), 5)
+    for row, n in enumerate(lengths):
+        mask[row, :n] = 1
+    return mask
+
+
+PADDED: dict[str, Callable[..., torch.Tensor]] = {
+    "masked_fill": attended(lambda s, behind: s.masked_fill(behind, -math.inf).softmax(-1)),
+    "lowest float": attended(
+        lambda s, behind: (s + behind.to(s.dtype) * torch.finfo(s.dtype).min).softmax(-1)
+    ),
+    "where": attended(lambda s, behind: torch.where(behind, -1e9, s).softmax(-1)),
+    "log_softmax": attended(
+        lambda s, behind: s.masked_fill(behind, -math.inf).log_softmax(-1).exp()
+    ),
+    "scaled_dot_product": lambda q, k, v, lengths: F.scaled_dot_product_attention(
+        q, k, v, attn_mask=(torch.arange(5) < lengths[:, None])[:, None].expand(-1, 5, -1)
+    )[:, 0],
+    "loop": unfolded(written),
+    "pad": unfolded(lambda ns: torch.stack([F.pad(torch.ones(n), (0, 5 - n)) for n in ns])),
+    "cat": unfolded(
+        lambda ns: torch.stack([torch.cat([torch.ones(n), torch.zeros(5 - n)]) for n in ns])
+    ),
+}
+
+
+class Padded(nn.Module):
+    """Sequences of 5, 3 and 4 tokens; those behind the end are no part of the output on this example."""
+
+    def __init__(self, join: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.tokens, self.join, self.head = nn.Embedding(20, 4), join, nn.Linear(4, 3)
+
+    def forward(self, ids, lengths):
+        x = self.tokens(ids)
+        return self.head(self.join(x.tanh(), x.sin(), x, lengths))
+
+
+class Nothing(nn.Module):
+    """A layer takes in zeros that ``forward`` makes, whatever the example: its weight never learns."""
+
+    def __init__(self, make: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.tokens, self.layer, self.make = nn.Embedding(5, 4), nn.Linear(4, 4), make
+
+    def forward(self, ids):
+        x = self.tokens(ids)
+        return torch.tanh(self.layer(self.make(x)) + x)
+
+
 class Maxout(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -1540,6 +1610,13 @@ STRUCTURE = [
     *(Case(f"not chosen is not frozen: {name}", lambda make=make: (make(), data(4, 3)), trainer=False, **HEALTHY)
       for name, make in (("k winners", lambda: Winners(32, 2)), ("maxout", Maxout), ("nearest code", Codebook),
                           *((name, lambda choose=choose: Chosen(choose)) for name, choose in CHOICES.items()))),
+    *(Case(f"behind the end is not frozen: {name}", lambda join=join: (Padded(join),
+         (torch.arange(15).view(3, 5), torch.tensor([5, 3, 4]))), unread={"tokens.weight": 32}, present=("LS009",),
+         **HEALTHY) for name, join in PADDED.items()),
+    *(Case(f"constant zeros are frozen: {name}", lambda make=make: (Nothing(make), torch.arange(6).view(2, 3) % 5),
+         frozen={"layer.weight": 16}, present=("LS004",), kinds=frozenset())
+      for name, make in (("zeros_like", torch.zeros_like), ("zeros", lambda x: torch.zeros(3, 4, dtype=x.dtype)),
+                         ("new_zeros", lambda x: x.new_zeros(2, 3, 4)), ("reshaped", lambda x: torch.zeros(12, dtype=x.dtype).view(3, 4)))),
     Case("a constant mask is frozen", lambda: (Chosen(lambda h: h * torch.tensor([1.0, 0.0]).repeat(16).to(h.dtype)),
          data(4, 3)), frozen={"layer.weight": 48, "layer.bias": 16, "head.weight": 32}),
     Case("an unused layer", lambda: (Unused(), data(6, 3)), present=("LS009",), trainer=False, **HEALTHY),

@@ -244,6 +244,13 @@ TRAINING: dict[str, Counts] = {
 LOCKED = {
     # Only the product of the two gains acts: they start equal, so do their gradients, for ever.
     "jamba": {"module: layers.0.mamba.b_layernorm = layers.0.mamba.c_layernorm"},
+    # The same behind the rotation: scores sum the products of the two gains, place by place.
+    "hunyuan_v1_dense": {
+        f"module: layers.{n}.self_attn.query_layernorm = layers.{n}.self_attn.key_layernorm"
+        for n in range(2)
+    },
+    # Its last stage sees one position: a softmax over one score, whose biases start equal and never move.
+    "levit": {"twin in encoder.stages.2.layers.0.module.attention_biases: {0, 1}"},
     # Gradients of the scores of one query sum to zero; for the class token they are rows 9 (to all patches)
     # and 11 (to itself) of the table, which start at zero: opposite for ever.
     "beit": {
@@ -355,6 +362,7 @@ def test_verdict(name: str, mode: str) -> None:
     audit, model = audited(name, mode)
     assert {str(group) for group in audit.locked} == LOCKED.get(name, set())
     assert {f.code for f in audit.findings} <= {
+        "LS001",
         "LS002",
         "LS003",
         "LS004",
@@ -378,6 +386,12 @@ def test_training_only(name: str) -> None:
     assert {f.code for f in audit.findings} == {"LS009"}
 
 
+# Weights of 1e-10, gates behind a dead ReLU, signals that halve in every layer: gradients below what counts as rounding.
+DYING = frozenset(
+    "blip dpt efficientnet mobilenet_v1 mobilenet_v2 mobilevit regnet sam_vision upernet".split()
+)
+
+
 @pytest.mark.parametrize("name, mode", rows(n for n in ANSWERED if n not in ONE_CALL))
 def test_float64(name: str, mode: str) -> None:
     """Frozen entries have no gradient but rounding; parameters said to move do, somewhere."""
@@ -387,19 +401,11 @@ def test_float64(name: str, mode: str) -> None:
     for entry in audit.frozen:
         size = measured[entry.parameter]
         assert max(float(size[index]) for index in entry.indices) <= STILL, entry.parameter
-        if entry.parameter not in unread:
+        if entry.parameter not in unread and name not in DYING:
             assert int((size <= STILL).sum()) == entry.count, entry.parameter
     still = {n for n, size in measured.items() if not bool((size > STILL).any())}
     explained = unread | {entry.parameter for entry in audit.frozen if entry.count == entry.total}
-    dying = name in (
-        "efficientnet",
-        "mobilenet_v1",
-        "mobilenet_v2",
-        "mobilevit",
-        "sam_vision",
-        "upernet",
-    )
-    assert dying or still <= explained  # signals that halve in every layer of a tiny random network
+    assert name in DYING or still <= explained
 
 
 @pytest.mark.parametrize("name", HEADS)

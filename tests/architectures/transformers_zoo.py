@@ -366,7 +366,7 @@ ENCODERS: dict[str, Tiny] = {
                    lambda: {**tokens(), "visual_feats": torch.zeros(BATCH, 5, 8), "visual_pos": torch.zeros(BATCH, 5, 4)}),
     "visual_bert": Tiny("visual_bert", {**TEXT, "visual_embedding_dim": 8},
                         lambda: {**tokens(), "visual_embeds": torch.zeros(BATCH, 5, 8), "attention_mask": torch.ones(BATCH, TOKENS, dtype=torch.int64),
-                                 "visual_token_type_ids": torch.ones(BATCH, 5, dtype=torch.int64), "visual_attention_mask": torch.ones(BATCH, 5)}),
+                                 "visual_token_type_ids": torch.ones(BATCH, 5, dtype=torch.int64), "visual_attention_mask": torch.ones(BATCH, 5, dtype=torch.int64)}),
     "luke": Tiny("luke", {**TEXT, "entity_vocab_size": 10, "entity_emb_size": 8, "max_position_embeddings": 40}),
     "tapas": Tiny("tapas", {**TEXT, "type_vocab_sizes": [3, 8, 8, 2, 8, 8, 4]}),
     "reformer": Tiny("reformer", {**SPECIAL, "vocab_size": ROWS, "hidden_size": WIDTH, "num_attention_heads": 2, "attention_head_size": 8, "attn_layers": ["local", "lsh"],

@@ -195,6 +195,12 @@ class Engine(TorchDispatchMode):
             result = torch.zeros(result.shape, dtype=result.dtype)
         if name in ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"):
             tree_map(lambda t: t.zero_() if isinstance(t, Tensor) else t, result)
+        # What is made of nothing, or of the model's own: the same on every example. Joins and writes may follow
+        # lengths that were read from the example.
+        fixed = name in SHAPED or (
+            name not in JOINS
+            and all(isinstance(x, Residue) and x.cell.fixed for x in flat if isinstance(x, Tensor))
+        )
         owners = {_storage(g.stored): g for g in guests}
         sources = {
             _storage(x): x for x in flat if isinstance(x, Tensor) and not isinstance(x, Residue)
@@ -207,6 +213,7 @@ class Engine(TorchDispatchMode):
                 return t
             owner = owners.get(_storage(t))
             if owner is not None:
+                owner.cell.fixed &= op_of(func).view
                 same = next((g for g in guests if g.stored is t), None)
                 return same if same is not None else Residue(t, owner.cell, t.dtype)
             if t.layout is not torch.strided or not t.is_floating_point() or _storage(t) in sources:
@@ -214,7 +221,7 @@ class Engine(TorchDispatchMode):
                     self._made.add(_storage(t))
                 return t  # integers, and views of the caller's own tensors, stay what they are
             made = known(t)
-            made.cell.fixed = any(g.cell.fixed for g in guests)
+            made.cell.fixed = fixed
             return made
 
         return mapped(wrap, result)
@@ -325,7 +332,7 @@ class Engine(TorchDispatchMode):
                 not t.is_contiguous() and torch._debug_has_internal_overlap(t)
             ):
                 t = t.clone(memory_format=torch.contiguous_format)
-            out = symbolic(self._shake(t, name, plain[0]), dtype, degree)
+            out = symbolic(self._shake(t, name, plain), dtype, degree)
             out.cell.infinite = infinite and has_infinite(t)
             out.cell.whole, out.cell.choice = whole, choice
             return out
@@ -392,21 +399,24 @@ class Engine(TorchDispatchMode):
         earlier = self.choices[self._replayed - 1 : self._replayed]
         return earlier[0] if earlier and earlier[0].shape == ranks.shape else ranks
 
-    def _shake(self, gradient: Tensor, name: str, given: Tensor) -> Tensor:
+    def _shake(self, gradient: Tensor, name: str, operands: list[Any]) -> Tensor:
         """Each entry times its own symbol: what cancels stays no longer, what is zero stays zero.
 
         The formulas of a softmax and of the norms cancel inside the rule (over a single entry to exactly zero):
-        there every entry that a live one is normalised with is alive.
+        there every entry that a live one is normalised with is alive, unless a mask has taken it out.
         """
         if not (self.shaken and self.backward) or has_infinite(gradient):
             return gradient
         symbols = self.field.symbols(gradient.shape, None)
         if name not in COUPLING:
             return self.field.mul(gradient, symbols)
-        live = given != 0
-        if name in COUPLING_ROWS and gradient.shape == given.shape:
-            return symbols * live.any(-1, keepdim=True)
-        return symbols * bool(live.any())
+        live = operands[0] != 0
+        if name not in COUPLING_ROWS or gradient.shape != live.shape:
+            return symbols * bool(live.any())
+        alive = live.any(-1, keepdim=True)
+        if name in MASKED:
+            alive = alive & (operands[1] != MASKED[name])
+        return symbols * alive
 
     # -- 5 decompositions, 6 missing --------------------------------------------------------------
 
@@ -578,11 +588,19 @@ class Engine(TorchDispatchMode):
         )
 
 
-COUPLING_ROWS = frozenset(
-    ("_softmax_backward_data", "_log_softmax_backward_data", "native_layer_norm_backward")
-)
+MASKED = {"_softmax_backward_data": 0.0, "_log_softmax_backward_data": -torch.inf}
+"""What these were given as the result where a mask of minus infinity took an entry out."""
+
+COUPLING_ROWS = frozenset((*MASKED, "native_layer_norm_backward"))
 COUPLING = COUPLING_ROWS | {"native_batch_norm_backward", "native_group_norm_backward"}
 """Backward formulas of ops that normalise; those of rows couple the last dimension only, as a rule."""
+
+SHAPED = frozenset(
+    "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_empty_strided".split()
+)
+"""Ops of whose operand only the shape counts."""
+
+JOINS = frozenset(("cat", "stack", "hstack", "vstack", "block_diag", "constant_pad_nd"))
 
 WRITES = frozenset(
     "index_put _index_put_impl _unsafe_index_put index_add index_copy scatter scatter_add scatter_reduce "

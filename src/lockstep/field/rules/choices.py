@@ -33,7 +33,8 @@ def choose(f: Field, c: Tensor, x: Tensor, y: Tensor) -> Tensor:
     if bool((open_ & (torch.isinf(x) | torch.isinf(y))).any()):
         raise UndecidedError(
             "a mask that depends on values puts in infinities (where, masked_fill or clamp with -inf): the engine "
-            "follows infinite masks made of integers and constants only; use a finite value, or multiply by the mask"
+            "follows infinite masks made of integers and constants only. A mask that is an input: give it as integers "
+            "or booleans, or audit with data='given'; one that is computed: use a finite value, or multiply by it"
         )
     mixed = f.add(finite(y), f.mul(c, f.sub(finite(x), finite(y))))
     mixed = torch.where((c == 1) & torch.isinf(x), x, mixed)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
-from ..residue import known
+from ..residue import Residue, known
 from ..running import active, claimed
 from .operands import Operand, masking, residues
 from .predicates import truth
@@ -24,7 +24,14 @@ def _full(shape: Any, value: float, x: Tensor, dtype: torch.dtype | None) -> Ten
         if shape is None
         else torch.full(tuple(shape), value, dtype=dtype)
     )
-    return known(like) if like.is_floating_point() else like
+    return _constant(like) if like.is_floating_point() else like
+
+
+def _constant(value: Tensor) -> Residue:
+    """The same on every example, until something is written into it."""
+    made = known(value)
+    made.cell.fixed = True
+    return made
 
 
 @rule("zeros_like", infinite=True)
@@ -49,7 +56,7 @@ def zeros(f: Field, x: Tensor, shape: Any = None, *_: Any, dtype: Any = None, **
 def empty_strided(
     f: Field, x: Tensor, shape: Any, stride: Any, *, dtype: Any = None, **_: Any
 ) -> Tensor:
-    return known(torch.empty_strided(shape, stride, dtype=dtype or claimed(x)).zero_())
+    return _constant(torch.empty_strided(shape, stride, dtype=dtype or claimed(x)).zero_())
 
 
 @rule("ones_like", "new_ones", infinite=True)
