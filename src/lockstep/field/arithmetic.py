@@ -31,7 +31,7 @@ SHORTCUT = 50, 3
 """``3 * 2^50`` is 1 modulo ``FIRST``. So ``3 * 2^50 * x``, for most weights an integer below 2^50, *is* ``x`` there."""
 
 STORE = torch.float32
-CHUNK = 1 << 15
+CHUNK = 1 << 16
 """Elements that a thread works on at a time: two float64 buffers of this length stay in its cache."""
 
 _MANTISSA = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}

@@ -232,7 +232,7 @@ class Engine(TorchDispatchMode):
         tensors = [x for x in flat if isinstance(x, Tensor)]
         if any(_symbolic_index(x) for x in tensors[1:]):
             raise self.refuse_value(f"an index or a shape (in {func})")
-        views = [self.residues(x) if self._is_value(x) else x for x in flat]
+        views = [self.residues(x, picked=True) if self._is_value(x) else x for x in flat]
         args, kwargs = rebuilt(spec, iter(views))
         kwargs = {
             k: v for k, v in kwargs.items() if k not in ("dtype", "device", "layout", "pin_memory")
@@ -288,7 +288,7 @@ class Engine(TorchDispatchMode):
         plain: list[Any] = []
         for x in flat:
             if self._is_value(x):
-                x = self.residues(x, canvas=not plain and name in WRITES)
+                x = self.residues(x, canvas=not plain and name in WRITES, picked=name in PICKS)
                 infinite = infinite or self._last_infinite
             elif isinstance(x, float) and (x <= FAR_BELOW or x == torch.inf):
                 infinite, far = infinite or x in (torch.inf, -torch.inf), True
@@ -371,8 +371,11 @@ class Engine(TorchDispatchMode):
             isinstance(x, Tensor) and x.is_floating_point() and x.layout is torch.strided
         )
 
-    def residues(self, x: Tensor, canvas: bool = False) -> Tensor:
-        """The residues of a value; constants are embedded now. A ``canvas`` is about to be written into."""
+    def residues(self, x: Tensor, canvas: bool = False, picked: bool = False) -> Tensor:
+        """The residues of a value; constants are embedded now.
+
+        A ``canvas`` is about to be written into; of what is ``picked`` the example decides where it stands.
+        """
         if isinstance(x, Residue) and not x.known:
             self._last_infinite = x.cell.infinite
             return x.stored
@@ -382,7 +385,7 @@ class Engine(TorchDispatchMode):
         if self.shaken and value.is_floating_point() and not made_now and not canvas:
             shaken = self.field.symbols(out.shape, None)
             if (
-                self.selective and isinstance(x, Residue) and not x.cell.fixed
+                self.selective and isinstance(x, Residue) and (picked or not x.cell.fixed)
             ):  # one_hot of a choice
                 shaken *= out != 0
             return torch.where(torch.isinf(out), out, shaken)
@@ -600,6 +603,7 @@ SHAPED = frozenset(
 )
 """Ops of whose operand only the shape counts."""
 
+PICKS = frozenset(("where", "masked_fill"))
 JOINS = frozenset(("cat", "stack", "hstack", "vstack", "block_diag", "constant_pad_nd"))
 
 WRITES = frozenset(
