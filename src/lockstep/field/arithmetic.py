@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from .thin import by_columns, by_rows
+from .thin import SLAB, by_columns, by_rows
 
 PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139)
 """The largest primes below 2^20 modulo which 2 is a primitive root."""
@@ -337,7 +337,8 @@ def pieces(*flat: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 def _thin(a: Tensor, b: Tensor) -> bool:
     """Whether ``b`` is a large matrix and ``a`` a few rows: then ``b`` is widened a slice at a time, in the cache."""
-    return b.dim() == 2 and b.numel() > 4 * chunk() and a.shape[0] <= 256
+    large = b.numel() > SLAB * torch.get_num_threads()
+    return b.dim() == 2 and large and a.shape[0] <= 256
 
 
 @lru_cache(maxsize=16)
