@@ -20,9 +20,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from lockstep import audit, watch
+from lockstep import audit
 
 from .models import GPT, dense, ids, resnet18
+from .watching import CASES
+from .watching import run as watched_run
 from .why import OPTIMIZERS, STEPS, explained, plain, recorded
 
 console = Console()
@@ -194,87 +196,31 @@ def explain() -> None:
     console.print(table)
 
 
-def step_times(model: nn.Module, x: Tensor, count: int) -> list[float]:
-    """Seconds of each of ``count`` training steps with AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-
-    def one() -> None:
-        optimizer.zero_grad()
-        model(x).square().mean().backward()
-        optimizer.step()
-
-    return [timed(one) for _ in range(count)]
-
-
-def watching() -> None:
-    """What a watch adds to training: one row, in steps; and a whole run at the default interval and budget."""
+def watching(rounds: int = 3) -> None:
+    """What a watch adds to training at the default interval and budget: at most 5 %."""
     table = Table(title="watch(model): added to the time of training")
-    columns = (
-        "model",
-        "layers",
-        "step",
-        "one row / step",
-        "run",
-        "rows",
-        "left out",
-        "added",
-        "spread",
-    )
-    for column in columns:
+    columns = "model", "layers", "step", "one row / step", "run", "rows", "left out"
+    for column in (*columns, "added", "spread", "added, processor", "a second plain arm"):
         table.add_column(column)
-    torch.manual_seed(0)
-    cases = {
-        "dense 64-256-256-10, 128 samples": (mlp(), torch.randn(128, 64), 1000),
-        "dense 64-16-16-10, 50 samples": (mlp(16), torch.randn(50, 64), 2000),
-        "dense 64-256-256-10, half twins": (mlp(256, twins=True), torch.randn(128, 64), 1000),
-        "dense 64-2048-2048-10, 64 samples": (mlp(2048), torch.randn(64, 64), 200),
-        "GPT-like, 2 layers, width 256, 8 x 32": (GPT(256, 2, 1000, 4), ids(8, 32, 1000), 200),
-        "ResNet-18, 8 x 3 x 32 x 32": (resnet18(), torch.randn(8, 3, 32, 32), 200),
-    }
-    for name, (model, x, count) in cases.items():
-        step_times(model, x, 10)
-        with watch(model, every=10, budget=None) as w:
-            found = step_times(model, x, 50)
-        row = statistics.median(found[10::10])
-        base = statistics.median(t for n, t in enumerate(found) if n % 10)
-        ratios = []
-        for _ in range(3):
-            plain = timed(lambda m=model, x=x, n=count: step_times(m, x, n))
-            start = time.perf_counter()
-            left = watched(model, x, count)
-            ratios.append((time.perf_counter() - start) / plain - 1)
+    for name, (model, x, count) in CASES.items():
+        torch.manual_seed(0)
+        runs = [watched_run(model(), x(), count) for _ in range(rounds)]
+        wall, processor = zip(*(r.added(r.watched) for r in runs), strict=True)
+        none, _ = zip(*(r.added(r.control) for r in runs), strict=True)
         table.add_row(
             name,
-            str(len(w.layers)),
-            f"{base * 1e3:.2f} ms",
-            f"{row / base - 1:.2f}",
+            str(runs[0].layers),
+            f"{statistics.median(runs[0].plain.wall) * 1e3:.2f} ms",
+            f"{statistics.median(r.row() for r in runs):.2f}",
             f"{count} steps",
-            str(count // 100 + 1 - left),
-            str(left),
-            f"{statistics.median(ratios):+.1%}",
-            f"{min(ratios):+.1%}..{max(ratios):+.1%}",
+            " ".join(str(len(r.rows)) for r in runs),
+            " ".join(str(r.left_out) for r in runs),
+            f"{statistics.median(wall):+.1%}",
+            f"{min(wall):+.1%}..{max(wall):+.1%}",
+            f"{statistics.median(processor):+.1%}",
+            f"{min(none):+.1%}..{max(none):+.1%}",
         )
     console.print(table)
-
-
-def watched(model: nn.Module, x: Tensor, count: int) -> int:
-    """Train under a watch at its defaults; how many rows it left out."""
-    with watch(model) as w:
-        step_times(model, x, count)
-    return len(w.skipped)
-
-
-def mlp(width: int = 256, twins: bool = False) -> nn.Sequential:
-    """64-width-width-10 with ReLU; with ``twins`` each unit of the hidden layers has a copy."""
-    layers = [nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.Linear(width, 10))
-    half = width // 2
-    with torch.no_grad():
-        for layer in (model[0], model[2]) if twins else ():
-            layer.weight[half:], layer.bias[half:] = layer.weight[:half], layer.bias[:half]
-        for layer in (model[2], model[4]) if twins else ():
-            layer.weight[:, half:] = layer.weight[:, :half]
-    return model
 
 
 BENCHMARKS = {

@@ -26,7 +26,7 @@ class Clock:
             self.now += 1.0
             with budget.spending():
                 if look and budget.look_is_due():
-                    with budget.looking():
+                    with budget.looking(step):
                         self.now += look
                 if step % 100 == 0 and budget.row_is_due(step):
                     budget.row_begins()
@@ -43,11 +43,27 @@ def test_the_share_is_kept_and_the_steps_left_out_are_told(monkeypatch, row, loo
     clock, budget = Clock(monkeypatch), rule.Budget(0.05)
     taken = clock.run(budget, 20_000, row, look)
     assert sorted(taken + budget.skipped) == list(range(0, 20_000, 100))
-    free = rule.FREE_ROWS * row + rule.FREE_LOOKS * look
-    assert clock.now - 20_000 <= 0.05 * 20_000 + free
-    assert bool(budget.skipped) == (row > 5 or look > 0)
+    # Everything counts, what is taken unasked too; room for the last row is kept.
+    assert clock.now - 20_000 + row <= 0.05 * 20_000
+    assert taken[:2] == [0, 100]
+    assert any(step > 2000 for step in budget.skipped) == (row > 5 or look > 0)
     # And it is used: at least half of what may be spent is.
     assert row < 5 or clock.now - 20_000 > 0.025 * 20_000
+
+
+def test_setting_up_counts_and_time_between_two_trainings_does_not(monkeypatch) -> None:
+    clock = Clock(monkeypatch)
+    budget = rule.Budget(0.05)
+    with budget.spending():
+        clock.now += 30.0  # setting up
+    clock.now += 1000.0  # not training
+    budget.begin()
+    first = clock.run(budget, 400, 1.0)
+    budget.end()
+    clock.now += 100_000.0
+    budget.begin()
+    assert first == [0, 100]
+    assert clock.run(budget, 401, 1.0) == [300, 400]  # (30 + 3 + 2) / .05 = 700 steps
 
 
 def test_without_a_share_everything_is_taken(monkeypatch) -> None:

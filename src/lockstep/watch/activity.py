@@ -42,7 +42,7 @@ def dormant(h: Tensor, tau: float = TAU) -> Tensor:
 
 def dead(h: Tensor) -> Tensor:
     """(U,) booleans: ``|h| < 1e-7`` on more than 95 % of the samples."""
-    return (h.abs() < DEAD).to(torch.float32).mean(0) > DEAD_SHARE
+    return h.abs().lt_(DEAD).mean(0) > DEAD_SHARE
 
 
 def duplicates(h: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ def duplicates(h: Tensor) -> Tensor:
     >>> duplicates(torch.tensor([[1.0, 2.0, 0.0], [3.0, 6.0, 1.0]])).tolist()
     [True, False, False]
     """
-    unit = h / h.norm(dim=0).clamp_min(1e-12)
-    return (unit.T @ unit > DUPLICATE).triu(1).any(1)
+    unit = h / h.square().sum(0).sqrt().clamp_min(1e-12)
+    return (unit.T @ unit).triu_(1).amax(1) > DUPLICATE
 
 
 def saturated(h: Tensor, gradient: Tensor) -> Tensor:
@@ -62,8 +62,8 @@ def saturated(h: Tensor, gradient: Tensor) -> Tensor:
 
     ``gradient`` (S, U) is that of the loss by the unit's output, of the same samples.
     """
-    ratio = gradient.abs() / h.abs().mean(0).clamp_min(1e-12)
-    return (ratio < SATURATED).to(torch.float32).mean(0) > SATURATED_SHARE
+    ratio = gradient.abs().div_(h.abs().mean(0).clamp_min(1e-12))
+    return ratio.lt_(SATURATED).mean(0) > SATURATED_SHARE
 
 
 def effective_rank(h: Tensor) -> float:

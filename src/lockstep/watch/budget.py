@@ -1,19 +1,22 @@
 """What a watch may cost: a share of the time that training takes, and the rule that keeps it.
 
-Every row is timed, hooks and sinks included. A row that falls due is taken if what the watch has spent since the first
-row, and what a row costs (the median of the last five), come to at most ``share`` of the time that training has taken
-since; otherwise it is left out, its step is noted in ``skipped``, and the next one in the interval has its turn. Three
-rows are taken whatever they cost: the first, which also pays for PyTorch's warming up and is not counted, the second,
-from which the rule learns the cost, and the last. Looks at ties take at most half of the share, after the first
-hundred, which are always taken.
+Everything that a watch does is timed: setting it up, its part of every update, rows with their hooks and sinks, looks
+at ties. A row that falls due is taken if all that has been spent, what this row costs (the median of the last five),
+and as much again for the last one come to at most ``share`` of the time that training has taken; otherwise it is left
+out, its step is noted in ``skipped``, and the next one in the interval has its turn. Three rows are taken whatever they
+cost, and counted: the first, the second, from which the rule learns the cost (the first also pays for PyTorch's warming
+up), and the last. Looks at ties are taken after each of the first hundred updates; from then on as many as half of the
+share allows, and as rows leave room for.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 SHARE = 0.05
 FREE_ROWS = 2
@@ -33,36 +36,57 @@ class Budget:
         self.share, self._rows = share, rows
         self.skipped: list[int] = []
         self._costs: list[float] = []
-        self._own, self._inside = 0.0, False
+        self._own = 0.0
+        self._inside: float | None = None  # since when we are inside of `spending`
+        self._trained, self._begun = 0.0, time.perf_counter()
         self._row: float | None = None
         self._ended = False
-        self._since = (0.0, 0.0)
-        self._looks, self._look, self._looked = 0, 0.0, 0.0
+        self._looks: list[float] = []
+        self._looked, self._looked_after, self._pace = 0.0, 0, 0.0
 
-    @contextmanager
-    def spending(self) -> Iterator[None]:
-        """Time in here is the watch's own; not to be nested."""
-        start = time.perf_counter()
-        self._inside = True
-        try:
-            yield
-        finally:
-            self._inside = False
-            end = time.perf_counter()
-            self.spend(end - start)
-            if self._ended:
-                self._costs.append(self._row or 0.0)
-                self._row, self._ended = None, False
-                if len(self._costs) == 1:
-                    self._since = end, self._own
+    def spending(self) -> Budget:
+        """Time in ``with budget.spending():`` is the watch's own; not to be nested."""
+        return self
+
+    def __enter__(self) -> None:
+        self._inside = time.perf_counter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        start, self._inside = self._inside, None
+        self.spend(time.perf_counter() - (start or 0.0))
+        if self._ended:
+            self._costs.append(self._row or 0.0)
+            self._row, self._ended = None, False
+
+    def begin(self) -> None:
+        """Training begins, or goes on: time between is nobody's; what has been spent stays spent."""
+        self._begun = time.perf_counter() - self._own - self._trained
+
+    def end(self) -> None:
+        """Training ends, for now."""
+        self._trained = self._training()
+
+    def _training(self) -> float:
+        """Seconds of training so far, without what the watch has spent."""
+        now = time.perf_counter()
+        spent = self._own + (now - self._inside if self._inside is not None else 0.0)
+        return now - self._begun - spent
 
     def spend(self, seconds: float) -> None:
         """So much was spent, in a hook for example; a hook inside :meth:`spending` is counted there."""
-        if self._inside:
-            return
+        if self._inside is None:
+            self.add(seconds)
+            if self._row is not None:
+                self._row += seconds
+
+    def add(self, seconds: float) -> None:
+        """So much was spent before, on no row."""
         self._own += seconds
-        if self._row is not None:
-            self._row += seconds
 
     def row_begins(self) -> None:
         """What is spent from now on is spent on a row."""
@@ -76,28 +100,45 @@ class Budget:
         """Whether the row of ``step`` can be afforded; if not, that is noted."""
         if self.share is None or not self._rows or len(self._costs) < FREE_ROWS:
             return True
-        cost = statistics.median(self._costs[1:][-REMEMBERED:])
-        then, own = self._since
-        spent = self._own - own
-        if cost + spent <= self.share * (time.perf_counter() - then - spent):
+        now, training = time.perf_counter(), self._training()
+        spent = now - self._begun - training
+        if spent + 2 * self._row_costs() <= self.share * training:
             return True
         self.skipped.append(step)
         return False
 
     def look_is_due(self) -> bool:
         """Whether tied units can be compared after this update, too."""
-        if self.share is None or self._looks < FREE_LOOKS:
+        if self.share is None or len(self._looks) < FREE_LOOKS:
             return True
-        return self._look <= self.share / 2 * (time.perf_counter() - self._looked)
+        return self._wait() <= 0
+
+    def updates_between_looks(self) -> int:
+        """How many updates pass before the next look can be afforded, if they go on as the last ones did."""
+        if self.share is None or len(self._looks) < FREE_LOOKS or not self._pace:
+            return 0
+        return max(0, math.ceil(self._wait() / self._pace))
+
+    def _wait(self) -> float:
+        """Seconds of training until a look can be afforded: by half of the share, and by what rows have left of it."""
+        assert self.share is not None
+        training, look = self._training(), statistics.median(self._looks[-REMEMBERED:])
+        spent = time.perf_counter() - self._begun - training
+        looks = (sum(self._looks) + look) / (self.share / 2)
+        return max(looks, (spent + look + self._row_costs()) / self.share) - training
+
+    def _row_costs(self) -> float:
+        """The median of the last rows, the first left out: it also pays for PyTorch's warming up."""
+        return statistics.median(self._costs[1:][-REMEMBERED:] or self._costs or [0.0])
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
-        """One look at ties."""
-        start = time.perf_counter()
+    def looking(self, updates: int) -> Iterator[None]:
+        """One look at ties, after so many updates in all."""
+        start, training = time.perf_counter(), self._training()
         try:
             yield
         finally:
-            self._looked = time.perf_counter()
-            cost = self._looked - start
-            self._look = min(cost, self._look) if self._looks else cost
-            self._looks += 1
+            if updates > self._looked_after:
+                self._pace = (training - self._looked) / (updates - self._looked_after)
+            self._looked, self._looked_after = training, updates
+            self._looks.append(time.perf_counter() - start)

@@ -194,8 +194,9 @@ class Capture:
             x.register_hook(partial(self._gradient, one, axis))
 
     def _gradient(self, one: Seen, axis: int, gradient: Tensor) -> None:
-        if one.gradient is None:
-            one.gradient = _sample(gradient, axis, one.index)
+        with self._guarded(()):
+            if one.gradient is None:
+                one.gradient = _sample(gradient, axis, one.index)
 
     def _recurrent(
         self, path: str, module: nn.RNNBase, here: tuple[Place, ...], sequence: Tensor

@@ -75,15 +75,14 @@ def of_weights(row: Row, w: Tensor, labels: weights.Labels, tolerance: float, pa
     row["cosine"], row["abs_cosine"] = near.cosine, near.abs_cosine
 
 
-def of_gradients(row: Row, labels: weights.Labels, w: Tensor, gradient: Tensor | None) -> None:
+def of_gradients(row: Row, labels: weights.Labels, gradient: Tensor | None) -> None:
     """Fill in how many units move as another does."""
     if len(set(labels)) == len(labels):
         row["gradient_twins"] = 0
     elif gradient is None:
         withhold(row, "gradient_twins", "no gradients were left after the update")
     else:
-        both = weights.classes(weights.same(w, gradient))
-        row["gradient_twins"] = sum(len(units) for units in both if len(units) > 1)
+        row["gradient_twins"] = weights.twins(labels, gradient)
 
 
 def of_activity(
@@ -92,7 +91,7 @@ def of_activity(
     """Fill in what a pass showed; ``scale`` is that of the loss, None if unknown."""
     h = seen.h
     assert h is not None
-    if not bool(h.isfinite().all()):
+    if not math.isfinite(float(h.sum())) and not bool(h.isfinite().all()):  # the sum may overflow
         withhold(row, "activations", "they are not finite")
         return
     row["samples"], row["function"] = len(h), seen.function or "the layer itself"

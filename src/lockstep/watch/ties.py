@@ -67,17 +67,12 @@ class Ties:
     def __init__(self, layer: str, classes: Classes, certified: bool) -> None:
         self.layer, self.certified = layer, certified
         self.open = [c for c in classes if len(c) > 1]
-        self._index: tuple[Tensor, Tensor] | None = None
+        self._pairs: list[tuple[Rows, Rows]] = []
 
     def together(self, blocks: Sequence[Tensor]) -> bool:
         """Whether every class is bitwise equal. ``blocks``: the units' rows (U, k) in each parameter."""
-        device = blocks[0].device
-        if self._index is None or self._index[0].device != device:
-            pairs = [(c[0], unit) for c in self.open for unit in c[1:]]
-            first, other = zip(*pairs, strict=True)
-            self._index = torch.tensor(first, device=device), torch.tensor(other, device=device)
-        first_, other_ = self._index
-        return all(torch.equal(w[other_], w[first_]) for w in blocks)
+        self._pairs = self._pairs or _pairs(self.open)
+        return all(_equal(w[first], w[other]) for w in blocks for first, other in self._pairs)
 
     def separated(
         self,
@@ -105,7 +100,7 @@ class Ties:
             seen = f" (looked at last after update {before})" if before < step - 1 else ""
             who = f"units {_listed(units)} were equal and differ by {gap:.1e} after update {step}{seen}"
             found.append(Event(step, self.layer, "separated", units, cause, f"{who}: {because}"))
-        self.open, self._index = kept, None
+        self.open, self._pairs = kept, []
         return found
 
     def _cause(
@@ -140,6 +135,42 @@ class Ties:
 
 
 DIFFER = "their gradients (or the optimizer's state) differ"
+
+
+Rows = slice | Tensor
+SMALL = 8  # members of a class that are compared one after another
+
+
+def _pairs(classes: Sequence[tuple[int, ...]]) -> list[tuple[Rows, Rows]]:
+    """First members, and the others to compare them with: slices where copies are evenly spaced, as they mostly are.
+
+    >>> _pairs([(0, 2), (1, 3)])
+    [(slice(0, 2, 1), slice(2, 4, 1))]
+    >>> _pairs([(0, 1, 2, 3)])
+    [(slice(0, 1, 1), slice(1, 4, 1))]
+    """
+    if len(classes) == 1:
+        return [(_rows(classes[0][:1]), _rows(classes[0][1:]))]
+    largest = max(map(len, classes))
+    if largest > SMALL:
+        all_ = [(units[0], unit) for units in classes for unit in units[1:]]
+        return [(_rows([a for a, _ in all_]), _rows([b for _, b in all_]))]
+    found = []
+    for nth in range(1, largest):
+        some = [units for units in classes if len(units) > nth]
+        found.append((_rows([units[0] for units in some]), _rows([units[nth] for units in some])))
+    return found
+
+
+def _rows(units: Sequence[int]) -> Rows:
+    step = units[1] - units[0] if len(units) > 1 else 1
+    if step > 0 and list(units) == list(range(units[0], units[-1] + 1, step)):
+        return slice(units[0], units[-1] + 1, step)
+    return torch.tensor(units)
+
+
+def _equal(first: Tensor, other: Tensor) -> bool:
+    return torch.equal(other, first.expand_as(other))
 
 
 def _listed(units: tuple[int, ...]) -> str:

@@ -141,7 +141,8 @@ class Watch:
         self.sinks: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
         _refuse_sinks(self.sinks)
         only = None if settings["layers"] is None else tuple(settings["layers"])
-        self._subject, self._layers = watched_layers(model, only)
+        with self._budget.spending():
+            self._subject, self._layers = watched_layers(model, only)
         self._tensors = dict(self._subject.parameters)
         self._ties: dict[str, Ties] | None = None
         self._groups = self._given_groups(settings["groups"])
@@ -156,7 +157,7 @@ class Watch:
         self._inputs: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._outer: list[Any] = []
         self._open: dict[str, Row] | None = None  # the rows of the present step, once begun
-        self._rows_of: dict[str, tuple[Tensor, weights.Labels]] = {}
+        self._labels: dict[str, weights.Labels] = {}  # of units that are equal now
         self._start: dict[str, list[Tensor]] = {}
         self._quiet: dict[
             str, list[tuple[Tensor, Tensor]]
@@ -169,9 +170,11 @@ class Watch:
     def __enter__(self) -> Watch:
         if self._counter is not None:
             raise UsageError("this watch is running already: one `with` at a time.")
-        self._counter = Counter(self, "before_update", "after_update", self._tensors.values())
         self._closed_sinks = False
+        self._budget.begin()
         with self._budget.spending():
+            names = "before_update", "after_update"
+            self._counter = Counter(self, *names, self._tensors.values(), self._budget)
             self._begin()
             self._read_weights()
         return self
@@ -185,7 +188,7 @@ class Watch:
             self._unhook()
         if counter is None:
             return
-        with self._guarded("the last row"):
+        with self._budget.spending(), self._guarded("the last row"):
             if self._open is None and not self._measured(self.updates):
                 self._open = {}
                 self.skipped[:] = [step for step in self.skipped if step != self.updates]
@@ -193,14 +196,16 @@ class Watch:
             if self._open is not None:
                 self._complete(last=True)
         self._close_sinks()
+        self._budget.end()
 
     def step(self) -> None:
         """One update has been made. Needed in loops without a ``torch.optim.Optimizer``; harmless in others."""
         if self._counter is None:
             raise UsageError("w.step() counts inside `with watch(...) as w:` only.")
         if not self._counter.settle():
-            self.after_update(None)
-            self._read_weights_if_open()
+            with self._budget.spending():
+                self.after_update(None)
+                self._read_weights_if_open()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything measured so far and the count of updates, as plain numbers and text (JSON will do)."""
@@ -245,6 +250,7 @@ class Watch:
             self._unhook()
             self._open = None
             self._begin()
+            self._rest()
 
     @property
     def skipped(self) -> list[int]:
@@ -301,33 +307,41 @@ class Watch:
     # -- one step --------------------------------------------------------------------------------------
 
     def before_update(self, optimizer: Any) -> None:
-        """Called as an optimizer is about to change the weights."""
-        with self._budget.spending(), self._guarded("the weights"):
-            if self._open is not None:
+        """Called as an optimizer is about to change the weights. In most updates there is nothing to do."""
+        if self._open is not None:
+            with self._guarded("the weights"):
                 self._read_weights()
                 self._repeat_compiled()
-            elif self._ties and self._budget.look_is_due():
+        elif self._ties and self._budget.look_is_due():
+            with self._guarded("the weights"):
                 self._look_at_ties()
 
     def after_update(self, optimizer: Any) -> None:
         """Called when the weights have been changed: completes the rows of the step that this update ends."""
-        with self._budget.spending():
-            self._after_update(optimizer)
-
-    def _after_update(self, optimizer: Any) -> None:
-        with self._guarded("a row"):
-            if self._open is not None:
+        if self._open is not None:
+            with self._guarded("a row"):
                 self._read_weights_if_open(again=False)
                 self._repeat_compiled()
                 self._complete()
-        self._unhook()
-        self._open = None
+            self._unhook()
+            self._open = None
         self.updates += 1
         if self.updates % self.every == 0 and self._budget.row_is_due(self.updates):
             with self._guarded("the hooks"):
                 self._begin()
-        if optimizer is None and self._ties and self._budget.look_is_due() and self._open is None:
-            self._look_at_ties()
+        elif optimizer is None and self._ties and self._budget.look_is_due():
+            with self._guarded("the weights"):
+                self._look_at_ties()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Until the next row, or look, updates need only be counted."""
+        if self._counter is None:
+            return
+        idle = 0 if self._open is not None else self.every - self.updates % self.every - 1
+        if self._ties:
+            idle = min(idle, self._budget.updates_between_looks())
+        self._counter.rest(idle)
 
     def _begin(self) -> None:
         """Rows are due: hook the pass that comes next."""
@@ -361,7 +375,7 @@ class Watch:
         if self._open is None:
             return
         self._refresh()
-        self._open, self._rows_of = {}, {}
+        self._open, self._labels = {}, {}
         with torch.no_grad():
             for layer in self._layers:
                 row = row_.empty(self.updates, layer.name, layer.place.width)
@@ -372,7 +386,7 @@ class Watch:
                     row_.withhold(row, "weights", layer.weightless or "they are not at hand")
                     continue
                 labels = weights.same(w)
-                self._rows_of[layer.name] = (w, labels)
+                self._labels[layer.name] = labels
                 row_.of_weights(row, w, labels, self._set["tolerance"], self._set["pairs"])
             self._baseline()
             self._look_at_ties()
@@ -392,15 +406,15 @@ class Watch:
                     self._of_gradients(layer, row, gradients)
                 self._of_activity(layer, row, seen.get(layer.name), last)
         self._capture.seen = {}
-        self._rows_of = {}
+        self._labels = {}
         self.rows += found.values()
         self._deliver(list(found.values()))
         self._budget.row_ends()
 
     def _of_gradients(self, layer: Watched, row: Row, gradients: Mapping[str, Tensor]) -> None:
-        if layer.name in self._rows_of:
-            w, labels = self._rows_of[layer.name]
-            row_.of_gradients(row, labels, w, rows(layer, self._subject, gradients))
+        if layer.name in self._labels:
+            labels = self._labels[layer.name]
+            row_.of_gradients(row, labels, rows(layer, self._subject, gradients))
         self._find_quiet(layer, gradients)
 
     def _of_activity(self, layer: Watched, row: Row, seen: Seen | None, last: bool) -> None:
@@ -519,7 +533,7 @@ class Watch:
         if self._groups is None:
             self._groups = {
                 name: tuple(c for c in weights.classes(labels) if len(c) > 1)
-                for name, (_, labels) in self._rows_of.items()
+                for name, labels in self._labels.items()
                 if len(set(labels)) < len(labels)
             }
         if self._ties is None:
@@ -553,7 +567,7 @@ class Watch:
         """One comparison for each layer that has tied units; a closer look where they are equal no more."""
         if not self._ties:
             return
-        with self._budget.looking(), torch.no_grad():
+        with self._budget.looking(self.updates), torch.no_grad():
             self._compare_tied()
         self._looked_at = self.updates
 
@@ -685,6 +699,7 @@ class Watch:
             message = f"{what} could not be measured at step {self.updates}: {type(error).__name__}: {error}"
             first = not self.failures
             self.failures.append(message)
+            self._unhook()
             self._open = None
             if first:
                 warnings.warn(f"lockstep.watch: {message}. Training goes on.", stacklevel=2)

@@ -27,6 +27,7 @@ CHUNK = 2**22  # entries hashed at a time
 WHOLE = 512  # units of which all pairs are compared in full; beyond, in a sketch
 SKETCH = 64
 MEASURED = 8  # pairs a unit that are measured one by one
+LIKELY = 256  # units of a sketched layer whose nearest is measured
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,10 @@ class Near:
     abs_cosine: float
 
 
-def same(w: Tensor, also: Tensor | None = None) -> Labels:
+def same(w: Tensor) -> Labels:
     """(U,) labels, equal for units whose rows are equal bit by bit (0.0 and -0.0 are one number).
 
-    ``also`` (U, K') has to agree as well. Units that differ at a few probed entries need no further look, so a
-    healthy layer costs next to nothing.
+    Units that differ at a few probed entries need no further look, so a healthy layer costs next to nothing.
 
     >>> same(torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]))
     [0, 1, 0]
@@ -58,10 +58,19 @@ def same(w: Tensor, also: Tensor | None = None) -> Labels:
     if len(set(labels)) == len(labels):
         return labels
     first = torch.tensor(labels, device=w.device)
-    if all(bool((rows == rows[first]).all()) for rows in (w, also) if rows is not None):
-        return labels
-    keys = [_hash(w)] + ([] if also is None else [_hash(also)])
-    return _labels(*keys)
+    return labels if bool((w == w[first]).all()) else _labels(_hash(w))
+
+
+def twins(labels: Labels, gradient: Tensor) -> int:
+    """How many units share their label, and their row of ``gradient`` (U, K) bit by bit, with another.
+
+    >>> twins([0, 0, 2, 2], torch.tensor([[1.0], [1.0], [2.0], [3.0]]))
+    2
+    """
+    tied = [unit for units in classes(labels) if len(units) > 1 for unit in units]
+    own = torch.tensor([labels[unit] for unit in tied], device=gradient.device)
+    found = classes(_labels(own, _hash(gradient[tied])))
+    return sum(len(units) for units in found if len(units) > 1)
 
 
 def classes(labels: Labels) -> tuple[tuple[int, ...], ...]:
@@ -99,19 +108,22 @@ def near(w: Tensor, tolerance: float = TOLERANCE) -> Near:
     sample = a[torch.linspace(0, units - 1, WHOLE, device=a.device).long()] if sketched else a
     cosine, abs_cosine = _cosines(sample @ sample.T if sketched else gram, sample)
     distance = _squares(gram)
+    least = distance.amin(1)
     reach = (tolerance * scale) ** 2
     # What rounding may hide, or the sketch, is measured. At a distance all pairs look much the same in a sketch: there
-    # each unit's nearest must do.
+    # the nearest of those units must do that have the nearest ones.
     slack = 64 * torch.finfo(distance.dtype).eps * scale**2
-    limit = 4 * reach if sketched else max(float(distance.min()), reach)
-    i, j = (distance <= limit + slack).triu_(1).nonzero(as_tuple=True)
+    limit = 4 * reach if sketched else max(float(least.min()), reach)
+    i, j = _pairs_within(distance, least, limit + slack)
     if sketched:
-        i = torch.cat((i, torch.arange(units, device=i.device)))
-        j = torch.cat((j, distance.argmin(1)))
+        likely = least.topk(min(LIKELY, units), largest=False).indices
+        i = torch.cat((i, likely))
+        j = torch.cat((j, distance[likely].argmin(1)))
     if len(i) > MEASURED * units:
         wide = a.double()
         distance = _squares(wide @ wide.T)
-        i, j = (distance <= max(float(distance.min()), reach)).triu_(1).nonzero(as_tuple=True)
+        least = distance.amin(1)
+        i, j = _pairs_within(distance, least, max(float(least.min()), reach))
         exact = distance[i, j].clamp_min(0).sqrt()
     else:
         exact = _distances(a, i, j)
@@ -134,6 +146,14 @@ def _squares(gram: Tensor) -> Tensor:
     return gram.mul_(-2).add_(square[:, None]).add_(square).fill_diagonal_(torch.inf)
 
 
+def _pairs_within(distance: Tensor, least: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+    """Pairs ``i < j`` at most ``limit`` apart; ``least`` (U,) are the minima of the rows, most of which are above."""
+    some = (least <= limit).nonzero().flatten()
+    i, j = (distance[some] <= limit).nonzero(as_tuple=True)
+    i = some[i]
+    return i[i < j], j[i < j]
+
+
 def _cosines(gram: Tensor, a: Tensor) -> tuple[float, float]:
     """Mean cosine and mean absolute cosine of all pairs of rows."""
     norm = torch.linalg.vector_norm(a, dim=1)
@@ -146,10 +166,10 @@ def _cosines(gram: Tensor, a: Tensor) -> tuple[float, float]:
 
 
 def _distances(a: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """Exact distances of some pairs, a chunk at a time."""
+    """Distances of some pairs, a chunk at a time: differences as the weights have them, their norms in float64."""
     size = max(1, CHUNK // max(1, a.shape[1]))
     parts = [
-        (a[i[n : n + size]].double() - a[j[n : n + size]].double()).norm(dim=1)
+        (a[i[n : n + size]] - a[j[n : n + size]]).double().norm(dim=1)
         for n in range(0, len(i), size)
     ]
     return torch.cat(parts)
