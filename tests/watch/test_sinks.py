@@ -48,6 +48,22 @@ def test_parquet_holds_the_rows_and_the_events(tmp_path: Path) -> None:
     assert read(tmp_path / "again.parquet") == (rows, events)
 
 
+def test_columns_have_their_types_also_where_nothing_is_known(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    with watch(mlp(64, 8, 10), every=1, activations=False) as w:
+        run(w.model, 1)
+    w.parquet(tmp_path / "one.parquet")
+    with watch(mlp(64, 8, 10)) as empty:
+        pass
+    empty.rows.clear()
+    empty.parquet(tmp_path / "none.parquet")
+    one, none = (pyarrow.parquet.read_schema(tmp_path / f"{n}.parquet") for n in ("one", "none"))
+    assert one.equals(none)
+    assert str(one.field("dormant").type) == "double"
+    assert read(tmp_path / "one.parquet")[0] == w.rows
+
+
 def test_the_file_is_readable_while_training_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "run.parquet"
     with watch(mlp(64, 8, 10), every=1, sinks=[Parquet(path)]) as w:

@@ -87,6 +87,22 @@ def test_gradient_accumulation_counts_updates(accumulate: int) -> None:
 
 
 @pytest.mark.parametrize("fused", [False, True])
+def test_steps_that_the_scaler_skips_do_not_count_between_rows_either(fused: bool) -> None:
+    model, (x, y) = mlp(64, 8, 10), digits()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=fused)
+    scaler = torch.amp.GradScaler("cpu")
+    with watch(model, every=10, scaler=scaler) as w:
+        for n in range(35):
+            optimizer.zero_grad()
+            scaler.scale(F.cross_entropy(model(x[:50]), y[:50])).backward()
+            if n in (3, 14, 15):
+                model[0].weight.grad[0, 0] = torch.inf
+            scaler.step(optimizer)
+            scaler.update()
+    assert seen_steps(w) == [0, 10, 20, 30, 32]
+
+
+@pytest.mark.parametrize("fused", [False, True])
 def test_steps_that_the_scaler_skips_do_not_count(fused: bool) -> None:
     model = mlp(64, 8, 10)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, fused=fused)
@@ -421,6 +437,47 @@ def test_parameters_that_are_replaced_are_followed() -> None:
         run(model, 1)
     assert w["0"][0]["distinct"] == 1
     assert w.updates == 1
+
+
+def test_layers_that_are_replaced_or_added_are_followed() -> None:
+    model = mlp(64, 8, 10)
+    with watch(model, every=2) as w:
+        run(model, 3)
+        old = model[0]
+        model[0], model[2] = nn.Linear(64, 12), nn.Linear(12, 10)
+        clone_rows(model[0], [0], [7])
+        model.append(nn.Linear(10, 10))
+        run(model, 5)
+    assert hooks(model) == hooks(nn.Sequential(old)) == 0
+    assert seen_steps(w) == [0, 2, 4, 6, 8] and seen_steps(w, "3") == [4, 6, 8]
+    assert [row["width"] for row in w["0"]] == [8, 8, 12, 12, 12]
+    assert [(e.step, e.layer, e.units) for e in w.events] == [(5, "0", (0, 7))]
+    assert all(row["samples"] == 50 for row in w["0"][:-1])
+    assert w.failures == []
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*script_method. is deprecated:DeprecationWarning"
+)  # torch.compile's own
+def test_a_compiled_step_does_not_compile_the_watch() -> None:
+    model, (x, y) = mlp(64, 8, 10), digits()
+    optimizer = sgd(model)
+    compiled = []
+
+    def sink(values, *, step: int) -> None:
+        compiled.append((torch.compiler.is_compiling(), float(torch.ones(2).sum())))
+
+    @torch.compile(backend="eager")
+    def one() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[:50]), y[:50]).backward()
+        optimizer.step()
+
+    with watch(model, every=2, sinks=sink) as w:
+        for _ in range(5):
+            one()
+    assert seen_steps(w) == [0, 2, 4, 5]
+    assert compiled == [(False, 2.0)] * 4
 
 
 def failing(model: nn.Module) -> None:

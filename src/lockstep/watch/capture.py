@@ -69,6 +69,10 @@ class Capture:
     _nodes: dict[Any, str] = field(default_factory=dict)
     _indices: dict[tuple[Any, ...], tuple[Tensor, ...]] = field(default_factory=dict)
 
+    def know(self, layers: list[Watched], subject: Subject) -> None:
+        """The model has other layers by now."""
+        self.layers, self.subject, self._indices = layers, subject, {}
+
     def install(self) -> None:
         """Put the hooks on, with nothing seen yet."""
         self.remove()

@@ -13,13 +13,14 @@ loop of its own.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
 from torch import Tensor
-from torch.compiler import is_compiling
+from torch.compiler import disable, is_compiling
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -32,6 +33,7 @@ from lockstep.watch.budget import Budget
 class Counter:
     """Calls ``before()`` and ``after()`` around each update, on the ``budget``; ``close()`` ends it.
 
+    ``parameters()`` of the owner are those whose optimizers count; it is asked again when an optimizer appears.
     After ``rest(n)`` the next ``n`` updates are counted only (``owner.updates``).
 
     The owner is held weakly: hooks of a watch that was dropped without being closed go with it.
@@ -42,13 +44,13 @@ class Counter:
         owner: Any,
         before: str,
         after: str,
-        parameters: Iterable[Tensor],
+        parameters: str,
         budget: Budget,
     ) -> None:
         self._owner = weakref.ref(owner)
-        self._before, self._after = before, after
+        self._before, self._after, self._ask = before, after, parameters
         self._budget, self._idle, self._unheard = budget, 0, 0.0
-        self._parameters = {id(p) for p in parameters}
+        self._parameters: set[int] = set()
         # By id, with weak references beside: weak dictionaries take longer than all else in an idle update.
         self._known: dict[int, tuple[weakref.ref[Optimizer], bool]] = {}
         self._stepped: dict[int, weakref.ref[Optimizer]] = {}  # in the present update
@@ -88,10 +90,11 @@ class Counter:
         """Whether an optimizer that still lives has stepped in the present update."""
         return any(ref() is not None for ref in self._stepped.values())
 
-    def _mine(self, optimizer: Optimizer) -> weakref.ref[Optimizer] | None:
+    def _mine(self, optimizer: Optimizer, owner: Any) -> weakref.ref[Optimizer] | None:
         """Its reference, if it has watched parameters."""
         known = self._known.get(id(optimizer))
         if known is None or known[0]() is not optimizer:
+            self.know(getattr(owner, self._ask)())
             groups = optimizer.param_groups
             ours = any(id(p) in self._parameters for g in groups for p in g["params"])
             known = self._known[id(optimizer)] = weakref.ref(optimizer), ours
@@ -128,15 +131,22 @@ class Counter:
         if owner is None:
             self.close()
             return None
-        ours = self._mine(optimizer)
+        ours = self._mine(optimizer, owner)
         if ours is None or is_compiling() or skipped(optimizer):
             return None
         if id(optimizer) in self._stepped or (self._stepped and not self._begun()):
             self._stepped.clear()
         if not self._stepped:
-            call: Callable[[Optimizer], None] = getattr(owner, method)
-            call(optimizer)
+            _call(owner, method, optimizer)
         return ours
+
+
+def _call(owner: Any, method: str, optimizer: Optimizer) -> None:
+    """Where a compiled function runs an optimizer, what is called from there would be compiled, too: many seconds."""
+    call: Callable[[Optimizer], None] = getattr(owner, method)
+    if "torch._dynamo" in sys.modules:
+        call = disable(call)
+    call(optimizer)
 
 
 def skipped(optimizer: Optimizer) -> bool:

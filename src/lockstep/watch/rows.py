@@ -44,6 +44,11 @@ COLUMNS = {
     "withheld": "why values are missing",
 }
 LABELS = ("step", "layer", "width", "nearest_i", "nearest_j", "samples", "function", "withheld")
+TEXT = ("layer", "function", "withheld")
+COUNTS = (
+    "step", "width", "distinct", "distinct_within", "nearest_i", "nearest_j", "gradient_twins", "independent",
+    "samples",
+)  # fmt: skip
 METRICS = tuple(name for name in COLUMNS if name not in LABELS)
 
 

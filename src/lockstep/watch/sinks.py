@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lockstep.errors import UsageError
+from lockstep.watch.rows import COLUMNS, COUNTS, TEXT
 
 FORMAT = 1
 GROWTH = 1.1
@@ -84,9 +85,10 @@ def write(
 ) -> None:
     """A Parquet file of ``rows``; ``events`` go into its metadata."""
     arrow, parquet = _pyarrow()
-    names = list(rows[0])
-    columns = {name: [row[name] for row in rows] for name in names}
-    table = arrow.table(columns)
+    # Types are told: a column of which nothing is known yet would have none, and files of two runs not go together.
+    kinds = dict.fromkeys(TEXT, arrow.string()) | dict.fromkeys(COUNTS, arrow.int64())
+    schema = arrow.schema([(name, kinds.get(name, arrow.float64())) for name in COLUMNS])
+    table = arrow.Table.from_pylist([dict(row) for row in rows], schema)
     meta = json.dumps({"format": FORMAT, "events": list(events)})
     aside = path.with_name(f"{path.name}.part")
     try:

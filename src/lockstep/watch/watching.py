@@ -8,7 +8,7 @@ Between two rows nothing is hooked but the optimizers' steps.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -144,6 +144,8 @@ class Watch:
         with self._budget.spending():
             self._subject, self._layers = watched_layers(model, only)
         self._tensors = dict(self._subject.parameters)
+        self._shape = _shape(self._subject.model)
+        self._new = set(self.layers_now)  # whose ties have not been looked for
         self._ties: dict[str, Ties] | None = None
         self._groups = self._given_groups(settings["groups"])
         self.rows: list[Row] = []
@@ -173,8 +175,8 @@ class Watch:
         self._closed_sinks = False
         self._budget.begin()
         with self._budget.spending():
-            names = "before_update", "after_update"
-            self._counter = Counter(self, *names, self._tensors.values(), self._budget)
+            names = "before_update", "after_update", "parameters_now"
+            self._counter = Counter(self, *names, self._budget)
             self._begin()
             self._read_weights()
         return self
@@ -245,7 +247,7 @@ class Watch:
         if state["groups"] is not None:
             self._groups = {n: tuple(map(tuple, c)) for n, c in state["groups"].items()}
             gone = {(layer, tuple(units)) for layer, units in state["separated"]}
-            self._ties = self._follow(gone)
+            self._ties, self._new = self._follow(set(self.layers_now), gone), set()
         if self._counter is not None:
             self._unhook()
             self._open = None
@@ -261,7 +263,12 @@ class Watch:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the watched layers, as an audit has them."""
+        """Names of the watched layers, as an audit has them; of those that are gone, too."""
+        return tuple(dict.fromkeys([*self.layers_now, *(row["layer"] for row in self.rows)]))
+
+    @property
+    def layers_now(self) -> tuple[str, ...]:
+        """Names of the layers that the model has now."""
         return tuple(layer.name for layer in self._layers)
 
     def __getitem__(self, layer: str) -> list[Row]:
@@ -347,6 +354,7 @@ class Watch:
         """Rows are due: hook the pass that comes next."""
         if self._measured(self.updates):
             return
+        self._refresh()
         self._open = {}
         self._budget.row_begins()
         self._inputs = None
@@ -438,13 +446,39 @@ class Watch:
 
     # -- what it needs ----------------------------------------------------------------------------------
 
-    def _refresh(self) -> None:
-        """The parameters as they are now: a training loop may have put others in their place."""
+    def parameters_now(self) -> list[Tensor]:
+        """The model's parameters; of a Keras model those that it began with."""
         model = self._subject.model
-        if not hasattr(model, "stateless_call"):
-            self._tensors = dict(model.named_parameters())
-            if self._counter is not None:
-                self._counter.know(self._tensors.values())
+        if hasattr(model, "stateless_call"):
+            return list(self._tensors.values())
+        return list(model.parameters())
+
+    def _refresh(self) -> None:
+        """The model as it is now: a training loop may have put other parameters, or other layers, in their place."""
+        model = self._subject.model
+        if hasattr(model, "stateless_call"):
+            return
+        self._tensors = dict(model.named_parameters())
+        if self._counter is not None:
+            self._counter.know(self._tensors.values())
+        shape = _shape(model)
+        if shape != self._shape:
+            self._know_layers()
+            self._shape = shape
+
+    def _know_layers(self) -> None:
+        """Layers have been added, taken away, or are of another width: what was known of these is forgotten."""
+        before = {layer.name: layer.place.width for layer in self._layers}
+        self._subject, layers = watched_layers(self._subject.model)
+        only = self._set["layers"]
+        self._layers = [layer for layer in layers if only is None or layer.name in only]
+        self._capture.know(self._layers, self._subject)
+        now = {layer.name: layer.place.width for layer in self._layers}
+        changed = {name for name in {*before, *now} if before.get(name) != now.get(name)}
+        for known in (self._groups, self._ties, self._start, self._quiet):
+            for name in changed & set(known or ()):
+                known.pop(name)  # type: ignore[union-attr]
+        self._new |= changed & set(now)
 
     def _gradients(self) -> dict[str, Tensor]:
         found = {name: p.grad for name, p in self._tensors.items() if p.grad is not None}
@@ -529,31 +563,35 @@ class Watch:
     _certified = False
 
     def _baseline(self) -> None:
-        """At the first look: which units are tied, and where elementwise entries stand."""
+        """At the first look at a layer: which units are tied, and where elementwise entries stand."""
         if self._groups is None:
-            self._groups = {
-                name: tuple(c for c in weights.classes(labels) if len(c) > 1)
-                for name, labels in self._labels.items()
-                if len(set(labels)) < len(labels)
-            }
-        if self._ties is None:
-            self._ties = self._follow(set())
-        if not self._start:
-            self._start = {
-                layer.name: [v.detach().clone() for v in vectors(layer, self._tensors)]
-                for layer in self._layers
-            }
+            self._groups = {}
+        if self._set["groups"] is None:
+            for name in self._new & set(self._labels):
+                tied = tuple(c for c in weights.classes(self._labels[name]) if len(c) > 1)
+                if tied:
+                    self._groups[name] = tied
+        self._ties = (self._ties or {}) | self._follow(self._new)
+        self._new = set()
+        for layer in self._layers:
+            if layer.name not in self._start:
+                now = vectors(layer, self._tensors)
+                self._start[layer.name] = [v.detach().clone() for v in now]
 
-    def _follow(self, gone: set[tuple[str, tuple[int, ...]]]) -> dict[str, Ties]:
-        """Groups whose weights are bitwise equal now and that have not come apart.
+    def _follow(
+        self, names: set[str], gone: Collection[tuple[str, tuple[int, ...]]] = ()
+    ) -> dict[str, Ties]:
+        """Groups of these layers whose weights are bitwise equal now and that have not come apart.
 
         Bare vectors (the logits of a mixture) are followed too: rounding may begin there.
         """
         found = {}
         for layer in self._layers:
             name, classes = layer.name, (self._groups or {}).get(layer.name, ())
+            if name not in names or not (classes or layer.place.source == "parameter"):
+                continue
             w = rows(layer, self._subject, self._tensors)
-            if w is None or not (classes or layer.place.source == "parameter"):
+            if w is None:
                 continue
             if not classes:
                 classes = weights.classes(weights.same(w))
@@ -668,7 +706,7 @@ class Watch:
         self._closed_sinks = True
         for sink in self.sinks:
             if callable(getattr(sink, "close", None)):
-                with self._reported(sink, "everything, at the end,"):
+                with self._reported(sink, "everything, at the end"):
                     if isinstance(sink, Parquet):
                         sink.take(self.rows, [event.as_dict() for event in self.events])
                     sink.close()
@@ -680,7 +718,7 @@ class Watch:
         try:
             yield
         except Exception as error:  # noqa: BLE001  whatever a logger does, the user's training is not its victim
-            message = f"{name} did not take {what} {type(error).__name__}: {error}"
+            message = f"{name} did not take {what}: {type(error).__name__}: {error}"
             first = not any(failure.startswith(f"{name} ") for failure in self.failures)
             self.failures.append(message)
             if first:
@@ -703,6 +741,12 @@ class Watch:
             self._open = None
             if first:
                 warnings.warn(f"lockstep.watch: {message}. Training goes on.", stacklevel=2)
+
+
+def _shape(model: nn.Module) -> Any:
+    """Equal for a model with the same modules in the same places, and parameters of the same shapes."""
+    parameters = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
+    return parameters, [(path, id(module)) for path, module in model.named_modules()]
 
 
 def _budget(budget: Any, every: Any) -> Budget:
