@@ -170,7 +170,7 @@ def _rows(units: Sequence[int]) -> Rows:
 
 
 def _equal(first: Tensor, other: Tensor) -> bool:
-    return torch.equal(other, first.expand_as(other))
+    return torch.equal(other, first if first.shape == other.shape else first.expand_as(other))
 
 
 def _listed(units: tuple[int, ...]) -> str:

@@ -11,6 +11,7 @@ and show in ``abs_cosine``.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -64,13 +65,23 @@ def same(w: Tensor) -> Labels:
 def twins(labels: Labels, gradient: Tensor) -> int:
     """How many units share their label, and their row of ``gradient`` (U, K) bit by bit, with another.
 
-    >>> twins([0, 0, 2, 2], torch.tensor([[1.0], [1.0], [2.0], [3.0]]))
-    2
+    >>> twins([0, 0, 2, 2, 2], torch.tensor([[1.0], [1.0], [2.0], [3.0], [3.0]]))
+    4
     """
-    tied = [unit for units in classes(labels) if len(units) > 1 for unit in units]
-    own = torch.tensor([labels[unit] for unit in tied], device=gradient.device)
-    found = classes(_labels(own, _hash(gradient[tied])))
-    return sum(len(units) for units in found if len(units) > 1)
+    groups = [units for units in classes(labels) if len(units) > 1]
+    first = [units[0] for units in groups for _ in units[1:]]
+    other = [unit for units in groups for unit in units[1:]]
+    equal = iter((gradient[first] == gradient[other]).all(1).tolist())
+    found, apart = 0, []
+    for units in groups:
+        differ = [unit for unit in units[1:] if not next(equal)]
+        together = len(units) - len(differ)
+        found += together if together > 1 else 0
+        apart += differ if len(differ) > 1 else []
+    if apart:  # from the first of their class; perhaps not from one another
+        keys = zip([labels[unit] for unit in apart], _hash(gradient[apart]).tolist(), strict=True)
+        found += sum(n for n in Counter(keys).values() if n > 1)
+    return found
 
 
 def classes(labels: Labels) -> tuple[tuple[int, ...], ...]:
@@ -207,8 +218,7 @@ def _hash(w: Tensor) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-def _labels(*keys: Tensor) -> Labels:
-    """The first unit with the same keys."""
-    rows = list(zip(*(key.tolist() for key in keys), strict=True))
-    first: dict[tuple[int, ...], int] = {}
-    return [first.setdefault(row, unit) for unit, row in enumerate(rows)]
+def _labels(keys: Tensor) -> Labels:
+    """The first unit with the same key."""
+    first: dict[int, int] = {}
+    return [first.setdefault(key, unit) for unit, key in enumerate(keys.tolist())]
