@@ -72,7 +72,7 @@ def test_without_a_share_everything_is_taken(monkeypatch) -> None:
     assert clock.now == 1000 + 5000 + 3000 and not budget.skipped
 
 
-def slowly(every: int | None, **settings) -> tuple[list[int], list[int]]:
+def slowly(every: int | None, by: str = "optimizer", **settings) -> tuple[list[int], list[int]]:
     """Steps with rows, and those left out, of 400 updates with a sink that takes longer than many of them."""
     import time
 
@@ -86,7 +86,12 @@ def slowly(every: int | None, **settings) -> tuple[list[int], list[int]]:
         for _ in range(400):
             optimizer.zero_grad()
             model(torch.ones(2, 4)).sum().backward()
-            optimizer.step()
+            if by == "optimizer":
+                optimizer.step()
+            elif by == "loop":
+                w.step()
+            else:
+                w.before_update(None), w.after_update(None)
     state = w.state_dict()
     assert state["skipped"] == w.skipped
     again = watch(mlp(4, 3, 2), every, **settings)
@@ -97,8 +102,9 @@ def slowly(every: int | None, **settings) -> tuple[list[int], list[int]]:
     return [row["step"] for row in w["0"]], w.skipped
 
 
-def test_the_default_stretches_the_interval() -> None:
-    taken, skipped = slowly(None)
+@pytest.mark.parametrize("by", ["optimizer", "loop", "callback"])
+def test_the_default_stretches_the_interval(by: str) -> None:
+    taken, skipped = slowly(None, by)
     assert taken[:2] == [0, 100] and taken[-1] == 400
     assert skipped and sorted({*taken, *skipped}) == [0, 100, 200, 300, 400]
 

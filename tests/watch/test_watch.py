@@ -454,6 +454,13 @@ def test_layers_that_are_replaced_or_added_are_followed() -> None:
     assert [(e.step, e.layer, e.units) for e in w.events] == [(5, "0", (0, 7))]
     assert all(row["samples"] == 50 for row in w["0"][:-1])
     assert w.failures == []
+    model[2] = nn.Sequential(nn.Linear(12, 10))
+    with w:
+        run(model, 1)
+    assert w.layers == ("0", "2.0", "3", "2")
+    again = watch(model)
+    again.load_state_dict(w.state_dict())
+    assert again.rows == w.rows
 
 
 @pytest.mark.filterwarnings(

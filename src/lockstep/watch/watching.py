@@ -175,7 +175,7 @@ class Watch:
         self._closed_sinks = False
         self._budget.begin()
         with self._budget.spending():
-            names = "before_update", "after_update", "parameters_now"
+            names = "_before_update", "_after_update", "parameters_now"
             self._counter = Counter(self, *names, self._budget)
             self._begin()
             self._read_weights()
@@ -206,7 +206,7 @@ class Watch:
             raise UsageError("w.step() counts inside `with watch(...) as w:` only.")
         if not self._counter.settle():
             with self._budget.spending():
-                self.after_update(None)
+                self._after_update(None)
                 self._read_weights_if_open()
 
     def state_dict(self) -> dict[str, Any]:
@@ -233,8 +233,10 @@ class Watch:
             raise UsageError(
                 f"this is not the state of a watch of format {FORMAT}: pass what w.state_dict() returned."
             )
-        known = {layer.name for layer in self._layers}
-        strange = sorted({row["layer"] for row in state["rows"]} - known)
+        known = set(self.layers_now)
+        # Layers may have been replaced during that run: those of its last rows must be there.
+        last = max((row["step"] for row in state["rows"]), default=0)
+        strange = sorted({row["layer"] for row in state["rows"] if row["step"] == last} - known)
         if strange:
             raise UsageError(
                 f"the state is of another model: it has rows of {', '.join(strange)}, this one has layers "
@@ -314,7 +316,16 @@ class Watch:
     # -- one step --------------------------------------------------------------------------------------
 
     def before_update(self, optimizer: Any) -> None:
-        """Called as an optimizer is about to change the weights. In most updates there is nothing to do."""
+        """To be called as the weights are about to change, where no ``torch.optim`` optimizer does it."""
+        with self._budget.spending():
+            self._before_update(optimizer)
+
+    def after_update(self, optimizer: Any) -> None:
+        """To be called when the weights have been changed, where no ``torch.optim`` optimizer did it."""
+        with self._budget.spending():
+            self._after_update(optimizer)
+
+    def _before_update(self, optimizer: Any) -> None:
         if self._open is not None:
             with self._guarded("the weights"):
                 self._read_weights()
@@ -323,8 +334,8 @@ class Watch:
             with self._guarded("the weights"):
                 self._look_at_ties()
 
-    def after_update(self, optimizer: Any) -> None:
-        """Called when the weights have been changed: completes the rows of the step that this update ends."""
+    def _after_update(self, optimizer: Any) -> None:
+        """Completes the rows of the step that this update ends, and begins those of the next one."""
         if self._open is not None:
             with self._guarded("a row"):
                 self._read_weights_if_open(again=False)
