@@ -145,7 +145,7 @@ class Watch:
             self._subject, self._layers = watched_layers(model, only)
         self._tensors = dict(self._subject.parameters)
         self._shape = _shape(self._subject.model)
-        self._new = set(self.layers_now)  # whose ties have not been looked for
+        self._new = set(self._layers_now)  # whose ties have not been looked for
         self._ties: dict[str, Ties] | None = None
         self._groups = self._given_groups(settings["groups"])
         self.rows: list[Row] = []
@@ -175,7 +175,7 @@ class Watch:
         self._closed_sinks = False
         self._budget.begin()
         with self._budget.spending():
-            names = "_before_update", "_after_update", "parameters_now"
+            names = "_before_update", "_after_update", "_parameters_now"
             self._counter = Counter(self, *names, self._budget)
             self._begin()
             self._read_weights()
@@ -233,7 +233,7 @@ class Watch:
             raise UsageError(
                 f"this is not the state of a watch of format {FORMAT}: pass what w.state_dict() returned."
             )
-        known = set(self.layers_now)
+        known = set(self._layers_now)
         # Layers may have been replaced during that run: those of its last rows must be there.
         last = max((row["step"] for row in state["rows"]), default=0)
         strange = sorted({row["layer"] for row in state["rows"] if row["step"] == last} - known)
@@ -249,7 +249,7 @@ class Watch:
         if state["groups"] is not None:
             self._groups = {n: tuple(map(tuple, c)) for n, c in state["groups"].items()}
             gone = {(layer, tuple(units)) for layer, units in state["separated"]}
-            self._ties, self._new = self._follow(set(self.layers_now), gone), set()
+            self._ties, self._new = self._follow(set(self._layers_now), gone), set()
         if self._counter is not None:
             self._unhook()
             self._open = None
@@ -266,10 +266,10 @@ class Watch:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the watched layers, as an audit has them; of those that are gone, too."""
-        return tuple(dict.fromkeys([*self.layers_now, *(row["layer"] for row in self.rows)]))
+        return tuple(dict.fromkeys([*self._layers_now, *(row["layer"] for row in self.rows)]))
 
     @property
-    def layers_now(self) -> tuple[str, ...]:
+    def _layers_now(self) -> tuple[str, ...]:
         """Names of the layers that the model has now."""
         return tuple(layer.name for layer in self._layers)
 
@@ -457,7 +457,7 @@ class Watch:
 
     # -- what it needs ----------------------------------------------------------------------------------
 
-    def parameters_now(self) -> list[Tensor]:
+    def _parameters_now(self) -> list[Tensor]:
         """The model's parameters; of a Keras model those that it began with."""
         model = self._subject.model
         if hasattr(model, "stateless_call"):
