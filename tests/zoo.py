@@ -1169,6 +1169,46 @@ def glu_twins() -> Built:
     return nn.Sequential(first, nn.GLU(), last), data(6, 3)
 
 
+class RotaryByComplex(Attention):
+    """Pairs of dimensions as complex numbers times the unit circle, kept as a buffer; heads 0 and 1 are equal."""
+
+    def __init__(self) -> None:
+        super().__init__(bias=False, rotary=4)
+        angle = torch.outer(torch.arange(5.0), torch.tensor([1.0, 0.1]))
+        self.register_buffer("circle", torch.polar(torch.ones(5, 2), angle))
+        with torch.no_grad():
+            for projection in (self.q, self.k, self.v):
+                projection.weight[4:] = projection.weight[:4]
+            self.o.weight[:, 4:] = self.o.weight[:, :4]
+
+    def turn(self, x):
+        pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+        return torch.view_as_real(pairs * self.circle).flatten(-2)
+
+
+class Spectral(nn.Module):
+    """A Fourier layer: the two lowest frequencies of each channel times complex weights; channels 0 and 1 are equal.
+
+    Of real numbers the lowest frequency is real, and only the real part of its product counts: half of its weights
+    are frozen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inn, self.out = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.filter = nn.Parameter(torch.randn(4, 2, 2))
+        tie_in(self.inn)
+        tie_out(self.out)
+        with torch.no_grad():
+            self.filter[1] = self.filter[0]
+
+    def forward(self, x):
+        h = torch.fft.rfft(self.inn(x).transpose(1, 2))
+        kept = torch.zeros_like(h)
+        kept[..., :2] = h[..., :2] * torch.view_as_complex(self.filter)
+        return self.out(torch.tanh(torch.fft.irfft(kept, n=x.shape[1]).transpose(1, 2)))
+
+
 @torch.no_grad()
 def bilinear_twins() -> Built:
     class Model(nn.Module):
@@ -1639,6 +1679,10 @@ STRUCTURE = [
     Case("weight norm, random", lambda: parametrized(parametrizations.weight_norm, False),
          classes={"0": alone(4)}, **HEALTHY),
     Case("spectral norm, random", lambda: parametrized(parametrizations.spectral_norm, False), **HEALTHY),
+    Case("rotary by complex numbers", lambda: (RotaryByComplex(), data(4, 5, 8)), classes={"q": ((0, 4), (1, 5),
+         (2, 6), (3, 7)), "v": ((0, 4), (1, 5), (2, 6), (3, 7))}, locked=(("twin", "[heads]", (0, 1)),), frozen={}),
+    Case("Fourier layer", lambda: (Spectral(), data(4, 5, 3)), classes={"inn": pair(4), "filter": pair(4)},
+         frozen={"filter": 4}),
 ]  # fmt: skip
 
 ACTIVATIONS = (

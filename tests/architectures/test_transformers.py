@@ -28,7 +28,7 @@ from architectures.transformers_zoo import FAMILIES, LISTED, MODELS, padded, tok
 from torch import nn
 
 import lockstep
-from lockstep.errors import ControlFlowError, MissingRuleError, UndecidedError, UsageError
+from lockstep.errors import ControlFlowError, UndecidedError, UsageError
 from lockstep.types import Audit
 
 pytestmark = pytest.mark.extras
@@ -260,12 +260,6 @@ LOCKED = {
 }
 
 REFUSED: dict[str, tuple[type[Exception], tuple[str, ...]]] = {
-    "fnet": (MissingRuleError, ("_fft_c2c", "fourier", "complex")),
-    "deepseek_v2": (
-        MissingRuleError,
-        ("view_as_complex", "layers.0.self_attn", "real and imaginary"),
-    ),
-    "llama4_text": (MissingRuleError, ("view_as_complex", "modeling_llama4.py")),
     "phimoe": (UndecidedError, ("mask that depends on values", "finite value")),
     "vits": (ControlFlowError, ("depends on the value", "duration_predictor", "modeling_vits.py")),
     "rwkv": (UsageError, ("backward pass failed", "inplace")),  # only its train mode has gradients

@@ -992,7 +992,6 @@ def _ways_of_writing_models(add: Add) -> None:
     add(
         "fft",
         lambda: (Call(lambda m, x: torch.fft.fft(m.a(x)).real, a=nn.Linear(3, 4)), data(6, 3)),
-        error=("complex",),
     )
     add(
         "rfft",
@@ -1000,7 +999,6 @@ def _ways_of_writing_models(add: Add) -> None:
             Call(lambda m, x: torch.fft.irfft(torch.fft.rfft(m.a(x))), a=nn.Linear(3, 4)),
             data(6, 3),
         ),
-        error=("complex",),
     )
     add(
         "view_as_complex",
@@ -1011,7 +1009,6 @@ def _ways_of_writing_models(add: Add) -> None:
             ),
             data(6, 3),
         ),
-        error=("complex",),
     )
     add(
         "polar",
@@ -1019,7 +1016,14 @@ def _ways_of_writing_models(add: Add) -> None:
             Call(lambda m, x: torch.view_as_real(torch.polar(m.a(x), m.a(x))), a=nn.Linear(3, 4)),
             data(6, 3),
         ),
-        error=("complex",),
+    )
+    add(
+        "complex tanh",
+        lambda: (
+            Call(lambda m, x: torch.tanh(torch.complex(m.a(x), x)).abs(), a=nn.Linear(3, 3)),
+            data(6, 3),
+        ),
+        error=("tanh", "complex", "two real"),
     )
 
 

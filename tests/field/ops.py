@@ -491,9 +491,57 @@ KERNELS = [
     ),
 ]
 
+
+def _pair(a: Tensor, b: Tensor) -> Tensor:
+    return torch.complex(a, b)
+
+
+def _real(z: Tensor) -> Tensor:
+    return torch.view_as_real(z)
+
+
+def _filtered(x: Tensor, w: Tensor, v: Tensor) -> Tensor:
+    """As in Fourier layers: the lower frequencies times weights, the others 0."""
+    h = torch.fft.rfft(x)
+    out = torch.zeros_like(h)
+    out[:, :2] = h[:, :2] * _pair(w, v)
+    return torch.fft.irfft(out * 4, n=4)
+
+
+def _overwritten(a: Tensor, b: Tensor) -> Tensor:
+    z = _pair(a, b) * 1
+    z[1:].mul_(2 - 1j)
+    torch.view_as_real(z)[0, :, 1] = a[2]
+    z[0, 0] = z[2, 1].conj()
+    return _real(z)
+
+
+# Four roots of unity are whole numbers.
+COMPLEX = [
+    Op("complex mul", lambda a, b: _real(_pair(a, b) * _pair(b, a) * (1 + 2j)), (M, M)),
+    Op("complex and real", lambda a, b: _real(_pair(a, b) * a - 3j * b + 2 - a), (M, M)),
+    Op("complex pow", lambda a, b: _real(_pair(a, b) ** 3), (M, M)),
+    Op("complex div scalar", lambda a, b: _real(_pair(a, b) / 4 + _pair(b, a) / (1 + 1j)), (M, M)),
+    Op("complex conj", lambda a, b: _real(_pair(a, b).conj() * _pair(b, a)), (M, M)),
+    Op("complex real, imag", lambda a, b: _pair(a, b).real * 2 + _pair(b, a).imag, (M, M)),
+    Op("complex matmul", lambda a, b: _real(_pair(a, -a) @ _pair(b, b * 2)), (M, (4, 2))),
+    Op("complex einsum", lambda a, b: _real(torch.einsum("ij,kj->ik", _pair(a, b), _pair(b, a))), (M, M)),
+    Op("complex sum", lambda a, b: _real(_pair(a, b).sum(0) - _pair(a, b).mean(1).sum()), (M, M)),
+    Op("complex moves", lambda a, b: _real(torch.cat([_pair(a, b), _pair(b, a).flip(0)]).t()[1:]), (M, M)),
+    Op("complex where", lambda a, b: _real(torch.where(MASK, _pair(a, b), 1j)), (M, M)),
+    Op("complex in place", _overwritten, (M, M)),
+    Op("view_as_complex", lambda a: _real(torch.view_as_complex(a.view(3, 2, 2)) * 1j), (M,)),
+    Op("fft", lambda a, b: _real(torch.fft.fft(_pair(a, b)) + torch.fft.ifft(_pair(b, a)) * 4), (M, M)),
+    Op("fft2 of reals", lambda a: torch.fft.fft2(a, dim=(1, 2)).real, ((2, 4, 4),)),
+    Op("rfft2", lambda a: _real(torch.fft.rfft2(a, norm="ortho")), ((2, 4, 4),)),
+    Op("irfft2", lambda a, b: torch.fft.irfft2(_pair(a, b), norm="forward"), ((2, 4, 3), (2, 4, 3))),
+    Op("irfft of filtered rfft", _filtered, (M, (2,), (2,))),
+]  # fmt: skip
+
 OPS = [
     *RING,
     *LINEAR,
+    *COMPLEX,
     *REDUCTIONS,
     *MOVES,
     *IN_PLACE,

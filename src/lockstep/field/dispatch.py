@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map
 
 from ..errors import ControlFlowError, LockstepError, MissingRuleError, UndecidedError
+from . import complexes
 from . import rules as _rules  # noqa: F401  registers every rule
 from .arithmetic import STORE, Field
 from .nest import leaves, mapped, rebuilt
@@ -127,15 +128,19 @@ class Engine(TorchDispatchMode):
             return self._noise(func, name, op.inplace, args, kwargs)
         if op.reseen and guests:
             return self._reshape(func, name, args, kwargs)
-        if all(g.known for g in guests):
+        if name != "_conj" and all(g.known for g in guests):
             return self._native(func, name, flat, spec, guests)
+        if name in complexes.LOOKS:
+            return complexes.LOOKS[name](*args)
         if self.track_reads:
             self._mark_reads(func, name, guests, args)
         writes = op.inplace or bool(_outs(func, kwargs))
         if name in MOVES and not writes:
             return self._move(func, flat, spec)
         rule = RULES.get(name)
-        if rule is not None:
+        if complexes.concerned(name, flat):
+            result = self._complex(func, name, writes, args, kwargs)
+        elif rule is not None:
             result = self._apply(func, rule, name, args, kwargs)
         elif name in MOVES:
             functional = getattr(torch.ops.aten, name)
@@ -216,7 +221,7 @@ class Engine(TorchDispatchMode):
                 owner.cell.fixed &= op_of(func).view
                 same = next((g for g in guests if g.stored is t), None)
                 return same if same is not None else Residue(t, owner.cell, t.dtype)
-            if t.layout is not torch.strided or not t.is_floating_point() or _storage(t) in sources:
+            if t.layout is not torch.strided or not _is_number(t) or _storage(t) in sources:
                 if _storage(t) not in sources:
                     self._made.add(_storage(t))
                 return t  # integers, and views of the caller's own tensors, stay what they are
@@ -256,7 +261,7 @@ class Engine(TorchDispatchMode):
             owner = cells.get(_storage(t))
             if owner is not None:
                 return Residue(t, owner.cell, owner.dtype)
-            if t.dtype is not STORE:
+            if not _is_number(t):
                 return t  # batch sizes of packed sequences, lengths
             out = symbolic(t, dtype, degree)
             out.cell.infinite, out.cell.whole = infinite, whole
@@ -368,7 +373,7 @@ class Engine(TorchDispatchMode):
     def _is_value(self, x: Any) -> bool:
         """Float tensors and symbolic predicates; integers and true booleans are not values."""
         return isinstance(x, Residue) or (
-            isinstance(x, Tensor) and x.is_floating_point() and x.layout is torch.strided
+            isinstance(x, Tensor) and _is_number(x) and x.layout is torch.strided
         )
 
     def residues(self, x: Tensor, canvas: bool = False, picked: bool = False) -> Tensor:
@@ -379,6 +384,9 @@ class Engine(TorchDispatchMode):
         if isinstance(x, Residue) and not x.known:
             self._last_infinite = x.cell.infinite
             return x.stored
+        if x.is_complex():
+            pairs = complexes.as_real(x)
+            return torch.view_as_complex(self.residues(pairs, canvas))
         value = x.stored if isinstance(x, Residue) else x
         out, self._last_infinite = embed_constant(self.field, value)
         made_now = self.backward and not (isinstance(x, Residue) and not x.cell.late)
@@ -439,6 +447,26 @@ class Engine(TorchDispatchMode):
         if result is not NotImplemented:
             return result
         return self._placeholder(target, name, args, kwargs)
+
+    def _complex(
+        self, func: Any, name: str, writes: bool, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        target = _functional(func, name) if writes else func
+        kwargs = _without_outs(func, kwargs)
+        with self:
+            result = complexes.compute(target, name, args, kwargs)
+            if result is NotImplemented and target in decomposition_table:
+                result = decomposition_table[target](*args, **kwargs)
+            if result is NotImplemented:
+                result = target.decompose(*args, **kwargs)
+        if result is not NotImplemented:
+            return result
+        self.missing.setdefault(
+            f"aten::{name}",
+            f"{self._place()}; on complex numbers it is not followed: write real and imaginary parts as two real "
+            "tensors",
+        )
+        raise self.missing_error()
 
     def _placeholder(
         self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -505,9 +533,7 @@ class Engine(TorchDispatchMode):
             target.copy_(source.stored if isinstance(source, Residue) else source)
             return
         target.cell.promote(self.field)
-        if isinstance(source, Tensor) and (
-            isinstance(source, Residue) or source.is_floating_point()
-        ):
+        if isinstance(source, Tensor) and (isinstance(source, Residue) or _is_number(source)):
             values = self.residues(source)
             target.cell.infinite = target.cell.infinite or self._last_infinite
             if isinstance(source, Residue):
@@ -553,7 +579,10 @@ class Engine(TorchDispatchMode):
             if rows is None and g.numel() * 4 == g.cell.flat.untyped_storage().nbytes():
                 g.cell.all_read = True
                 continue
-            region = torch.as_strided(read_mask(g.cell), g.shape, g.stride(), g.storage_offset())
+            seen = complexes.as_real(g) if g.is_complex() else g
+            region = torch.as_strided(
+                read_mask(g.cell), seen.shape, seen.stride(), seen.storage_offset()
+            )
             if rows is None:
                 region.fill_(True)
             else:
@@ -616,8 +645,12 @@ WRITES = frozenset(
 # -- small questions ------------------------------------------------------------------------------
 
 
+def _is_number(x: Tensor) -> bool:
+    return x.is_floating_point() or x.is_complex()
+
+
 def _symbolic_index(x: Tensor) -> bool:
-    return isinstance(x, Residue) and not x.known and not x.is_floating_point()
+    return isinstance(x, Residue) and not x.known and not _is_number(x)
 
 
 def _seen(func: Any, x: Residue, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -695,7 +728,7 @@ def _storage(t: Tensor) -> int:
 
 def _claim(tensors: list[Tensor]) -> torch.dtype:
     """The dtype PyTorch's promotion would give: zero-dimensional tensors weigh less."""
-    floats = [t for t in tensors if t.is_floating_point()]
+    floats = [t for t in tensors if _is_number(t)]
     if not floats:
         return tensors[0].dtype if tensors else torch.get_default_dtype()
     pool = [t for t in floats if t.dim()] or floats

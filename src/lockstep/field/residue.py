@@ -113,6 +113,9 @@ FAR_BELOW = -9999.0
 
 def embed_constant(field: Field, x: Tensor) -> tuple[Tensor, bool]:
     """Residues of constants; infinities stay, and mask values far below zero become minus infinity."""
+    if x.is_complex():
+        pairs, infinite = embed_constant(field, torch.view_as_real(x.resolve_conj()))
+        return torch.view_as_complex(pairs), infinite
     if not x.is_floating_point():
         return field.embed(x), False
     if not x.numel():
@@ -163,9 +166,12 @@ class Residue(torch.Tensor):
     def stored(self) -> Tensor:
         """The stored tensor (residues, or true floats while the cell is known)."""
         if self._version_seen != self.cell.version:
-            self._view = torch.as_strided(
-                self.cell.flat, self._view.shape, self._view.stride(), self._view.storage_offset()
-            )
+            flat, view = self.cell.flat, self._view
+            if flat.is_complex() and not view.is_complex():
+                flat = torch.view_as_real(flat)
+            elif view.is_complex() and not flat.is_complex():
+                flat = torch.view_as_complex(flat.view(-1, 2))
+            self._view = torch.as_strided(flat, view.shape, view.stride(), view.storage_offset())
             self._version_seen = self.cell.version
         return self._view
 

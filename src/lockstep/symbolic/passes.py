@@ -146,7 +146,7 @@ def _same(residues: Tensor) -> Tensor:
 
 def _constant(buffer: Tensor) -> Tensor:
     """A copy of a buffer, for one run."""
-    if not buffer.is_floating_point():
+    if not (buffer.is_floating_point() or buffer.is_complex()):
         return buffer.clone()
     copy = known(buffer.detach().clone())
     copy.cell.fixed = True
@@ -353,11 +353,13 @@ def _reentrant(heads: list[Residue]) -> bool:
 def symbols(value: Any, f: Field, generator: torch.Generator, data: str) -> Any:
     """Inputs as the engine sees them: float tensors become symbols, everything else stays."""
     if isinstance(value, Tensor):
-        if not value.is_floating_point():
+        if not (value.is_floating_point() or value.is_complex()):
             return value.clone()
         if data == "given":
             return known(value.detach().clone())
-        symbol = symbolic(f.symbols(value.shape, generator), value.dtype)
+        pairs = (2,) if value.is_complex() else ()
+        drawn = f.symbols((*value.shape, *pairs), generator)
+        symbol = symbolic(torch.view_as_complex(drawn) if pairs else drawn, value.dtype)
         symbol.cell.data = True
         return symbol
     if isinstance(value, Mapping):
@@ -382,6 +384,8 @@ def float_tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value
+        elif value.is_complex():
+            yield torch.view_as_real(value)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if key not in CACHES:

@@ -92,7 +92,14 @@ def subject_of(model: Any) -> Subject:
 
 def _copied(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     twin = copy.deepcopy(model)
-    return twin if dtype is None else twin.to(dtype)
+    if dtype is None:
+        return twin
+
+    def cast(t: Tensor) -> Tensor:  # ``to(dtype)`` would drop imaginary parts
+        kind = dtype.to_complex() if t.is_complex() else dtype
+        return t.to(kind) if t.is_complex() or t.is_floating_point() else t
+
+    return twin._apply(cast)
 
 
 def refuse_empty(parameters: Mapping[str, Tensor]) -> None:

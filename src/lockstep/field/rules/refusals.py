@@ -33,21 +33,6 @@ refuse(
     "parametrize it without them",
 )
 refuse(
-    *(
-        "_fft_r2c",
-        "_fft_c2r",
-        "_fft_c2c",
-        "view_as_complex",
-        "view_as_real",
-        "complex",
-        "polar",
-        "_conj",
-    ),
-    *("_conj_physical", "conj_physical", "real", "imag", "angle", "stft", "istft"),
-    because="complex numbers are not followed: write the real and imaginary parts as two real tensors "
-    "(rotary embeddings with cos and sin)",
-)
-refuse(
     *("_ctc_loss", "_cudnn_ctc_loss", "_use_cudnn_ctc_loss"),
     because="the CTC loss sums over alignments in a kernel of its own: audit without loss=, which is any loss of "
     "the output, or take the loss out of forward()",
