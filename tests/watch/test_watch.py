@@ -439,6 +439,25 @@ def test_parameters_that_are_replaced_are_followed() -> None:
     assert w.updates == 1
 
 
+@pytest.mark.parametrize("how", ["in place", "data", "state"])
+def test_weights_that_are_changed_before_the_first_update_are_read_again(how: str) -> None:
+    model = mlp(64, 8, 10)
+    with watch(model, every=1) as w:
+        if how == "data":
+            model[0].weight.data[1] = model[0].weight.data[0]
+            model[0].bias.data[1] = model[0].bias.data[0]
+        elif how == "state":
+            model.load_state_dict(mlp(64, 8, 10, seed=1).state_dict())
+        else:
+            clone_rows(model[0], [0], [1])
+        expected = len(rows_of(model[0]).unique(dim=0))
+        nearest = torch.cdist(rows_of(model[0]), rows_of(model[0])).fill_diagonal_(torch.inf).min()
+        scale = rows_of(model[0]).square().sum(1).mean().sqrt()
+        run(model, 1)
+    assert w["0"][0]["distinct"] == expected
+    assert w["0"][0]["nearest"] == pytest.approx(float(nearest / scale), rel=1e-3, abs=1e-3)
+
+
 def test_layers_that_are_replaced_or_added_are_followed() -> None:
     model = mlp(64, 8, 10)
     with watch(model, every=2) as w:

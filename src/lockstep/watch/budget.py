@@ -2,11 +2,11 @@
 
 Everything that a watch does is timed: setting it up, its part of every update, rows with their hooks and sinks, looks
 at ties. A row that falls due is taken if all that has been spent, what this row costs (the median of the last five),
-and as much again for the last one come to at most ``share`` of the time that training has taken; otherwise it is left
-out, its step is noted in ``skipped``, and the next one in the interval has its turn. Three rows are taken whatever they
-cost, and counted: the first, the second, from which the rule learns the cost (the first also pays for PyTorch's warming
-up), and the last. Looks at ties are taken after each of the first hundred updates; from then on as many as half of the
-share allows, and as rows leave room for.
+and as much again for the last one come to at most four fifths of ``share`` of the time that training has taken;
+otherwise it is left out, its step is noted in ``skipped``, and the next one in the interval has its turn. Three rows
+are taken whatever they cost, and counted: the first, the second, from which the rule learns the cost (the first also
+pays for PyTorch's warming up), and the last. Looks at ties are taken after each of the first hundred updates; from then
+on as many as half of the share allows, and as rows leave room for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 SHARE = 0.05
+AIM = 0.8  # of the share: steps after a row find cold caches, which no clock tells
 FREE_ROWS = 2
 FREE_LOOKS = 100
 REMEMBERED = 5
@@ -102,7 +103,7 @@ class Budget:
             return True
         now, training = time.perf_counter(), self._training()
         spent = now - self._begun - training
-        if spent + 2 * self._row_costs() <= self.share * training:
+        if spent + 2 * self._row_costs() <= AIM * self.share * training:
             return True
         self.skipped.append(step)
         return False
@@ -124,8 +125,8 @@ class Budget:
         assert self.share is not None
         training, look = self._training(), statistics.median(self._looks[-REMEMBERED:])
         spent = time.perf_counter() - self._begun - training
-        looks = (sum(self._looks) + look) / (self.share / 2)
-        return max(looks, (spent + look + self._row_costs()) / self.share) - training
+        looks = (sum(self._looks) + look) / (AIM * self.share / 2)
+        return max(looks, (spent + look + self._row_costs()) / (AIM * self.share)) - training
 
     def _row_costs(self) -> float:
         """The median of the last rows, the first left out: it also pays for PyTorch's warming up."""

@@ -164,6 +164,8 @@ def blocks(layer: Watched, subject: Subject, tensors: Mapping[str, Tensor]) -> l
 
 def _block(t: Tensor, axis: int, place: Place) -> Tensor:
     """A parameter's slices (U, k). Gates of a recurrent layer are stacked blocks of ``width`` rows."""
+    if place.span == 1 and axis == 0 and t.dim() == 2 and len(t) == place.width:
+        return t  # the usual case, at each look at ties
     if place.span > 1:
         t = t.flatten(axis, min(axis + place.span, t.dim()) - 1)
     if axis:

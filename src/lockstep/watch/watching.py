@@ -166,6 +166,7 @@ class Watch:
         ] = {}  # never above rounding, not always 0
         self._closed_sinks = False
         self._looked_at = 0
+        self._read: Any = None  # how the weights stood when row 0 was read at the `with`
 
     # -- the context ---------------------------------------------------------------------------------
 
@@ -179,6 +180,7 @@ class Watch:
             self._counter = Counter(self, *names, self._budget)
             self._begin()
             self._read_weights()
+            self._read = self._standing()
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
@@ -328,7 +330,9 @@ class Watch:
     def _before_update(self, optimizer: Any) -> None:
         if self._open is not None:
             with self._guarded("the weights"):
-                self._read_weights()
+                if not self._open or self._read is None or self._read != self._standing():
+                    self._read_weights()
+                self._read = None
                 self._repeat_compiled()
         elif self._ties and self._budget.look_is_due():
             with self._guarded("the weights"):
@@ -490,6 +494,23 @@ class Watch:
             for name in changed & set(known or ()):
                 known.pop(name)  # type: ignore[union-attr]
         self._new |= changed & set(now)
+
+    def _standing(self) -> Any:
+        """Differs if weights have been changed, put in place of others, or written to behind autograd's back."""
+        model = self._subject.model
+        named = (
+            self._tensors if hasattr(model, "stateless_call") else dict(model.named_parameters())
+        )
+        return [
+            (
+                name,
+                id(t),
+                t._version,
+                float(torch.linalg.vector_norm(t.detach(), dtype=torch.float64)),
+            )
+            for name, t in named.items()
+            if t.is_floating_point()
+        ]
 
     def _gradients(self) -> dict[str, Tensor]:
         found = {name: p.grad for name, p in self._tensors.items() if p.grad is not None}
