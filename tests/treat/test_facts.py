@@ -97,6 +97,17 @@ def test_merely_close_pairs_are_refused_unless_asked() -> None:
         merge(model, x, within=1.5)
 
 
+@pytest.mark.parametrize("norm", [nn.LayerNorm(12), nn.GroupNorm(2, 12)])
+def test_no_bound_is_claimed_where_a_norm_counts_the_units(norm) -> None:
+    """What stays is read otherwise when its neighbours go; that change was ten times the bound."""
+    model = nn.Sequential(nn.Linear(3, 12), norm, nn.Tanh(), nn.Linear(12, 2))
+    with torch.no_grad():
+        model[0].weight[6:] = model[0].weight[:6] + 0.01 * torch.randn(6, 3)
+        model[0].bias[6:] = model[0].bias[:6]
+    plan = merge(model, torch.randn(60, 3), within=0.1)
+    assert plan.empty and "no bound can be given" in plan.refused[0].reason
+
+
 def test_equal_now_but_certified_to_separate_is_refused_with_the_reason() -> None:
     model, x = zoo.widened(1 / 3, 2 / 3)
     plan = merge(model, x)

@@ -47,7 +47,6 @@ REFUSED = {
     "twins under Softmin": "mixed with other units",
     "twins under LogSoftmax": "mixed with other units",
     "twins, LayerNorm": "not be kept",
-    "twins, RMSNorm": "mixed with other units",
     "twins, GroupNorm": "divisible",
     "twin channels conv groups": "groups",
     "twin channels group norm": "not be kept",

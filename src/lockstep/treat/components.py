@@ -26,6 +26,10 @@ class Component:
     incoming: Mapping[Axis, tuple[int, ...]]
     own: Mapping[Axis, tuple[int, ...]]
     outgoing: Mapping[Axis, tuple[int, ...]]
+    elementwise: frozenset[Axis] = frozenset()
+    """Of what is incoming or own: gains and shifts, entry by entry."""
+    tied: frozenset[Axis] = frozenset()
+    """Axes along which one tensor both makes and reads the units: embeddings that are the output layer too."""
 
     @property
     def units(self) -> list[Unit]:
@@ -65,6 +69,8 @@ def components(
         taint = wiring.taint((layer, u) for u in chosen)
         mine: dict[str, tuple[int, ...]] = {layer: tuple(chosen)}
         masks = dict(taint.reads)
+        for (name, axis), at in _positions(wiring, layer, chosen, taint).items():
+            masks[f"{name} along {axis}"] = at  # what one tensor makes and reads along one axis
         for name, mask in (*_apart(taint), *wiring.incoming(layer, chosen)):
             masks[f"{name} own"] = _either(masks.get(f"{name} own"), mask)
         place = wiring.places[layer]
@@ -81,8 +87,13 @@ def components(
     return [layers for layers, _ in groups]
 
 
-def located(wiring: Wiring, layers: Mapping[str, Sequence[int]]) -> Component:
-    """Where the units of these layers lie; raises ``UsageError`` with the reason where that is no axis."""
+def located(
+    wiring: Wiring, layers: Mapping[str, Sequence[int]], *, tied: bool = False
+) -> Component:
+    """Where the units of these layers lie; raises ``UsageError`` with the reason where that is no axis.
+
+    Tensors that both make and read the units are refused, too, unless ``tied``.
+    """
     chosen = [(layer, u) for layer, units in layers.items() for u in units]
     others = [
         (layer, u)
@@ -101,10 +112,12 @@ def located(wiring: Wiring, layers: Mapping[str, Sequence[int]]) -> Component:
             incoming.setdefault((name, axis), set()).update(found)
     kept = wiring.taint(others) if others else Taint({}, {})
     own: dict[Axis, set[int]] = {}
+    elementwise: set[Axis] = set()
     for name, mask in taint.owns.items():
         alone = mask & ~kept.owns.get(name, torch.zeros_like(mask))
         if bool(alone.any()):
             axis, positions = along(name, alone)
+            elementwise.add((name, axis))
             if not set(positions) <= incoming.get((name, axis), set()):
                 own.setdefault((name, axis), set()).update(positions)
     outgoing: dict[Axis, set[int]] = {}
@@ -115,14 +128,34 @@ def located(wiring: Wiring, layers: Mapping[str, Sequence[int]]) -> Component:
             )
         axis, positions = along(name, mask)
         outgoing.setdefault((name, axis), set()).update(positions)
-    for key in outgoing.keys() & (incoming.keys() | own.keys()):
+    both = outgoing.keys() & (incoming.keys() | own.keys())
+    for key in list(both):
+        made = incoming.get(key, set()) | own.get(key, set())
+        grouped = key[0] in wiring.grouped
+        if not (outgoing[key] <= made if grouped else outgoing[key] == made):
+            raise UsageError(
+                f"{key[0]} makes what would go at positions {sorted(made)} of its axis {key[1]}, and reads what would "
+                f"go at positions {sorted(outgoing[key])} of it: these must be the same (tied weights, or whole groups "
+                "of a grouped convolution)"
+            )
+        if grouped:  # whole groups: nothing that stays reads what goes
+            del outgoing[key]
+            both.remove(key)
+    if both and not tied:
         raise UsageError(
-            f"{key[0]} both makes and reads these units along one axis (tied weights): its entries cannot be "
-            "added up for one role and kept for the other"
+            f"{next(iter(both))[0]} both makes and reads these units along one axis (tied weights): its entries "
+            "cannot be added up for one role and kept for the other"
         )
+    sides = [
+        {key: tuple(sorted(at)) for key, at in side.items()} for side in (incoming, own, outgoing)
+    ]
     return Component(
         {layer: tuple(units) for layer, units in layers.items()},
-        *({k: tuple(sorted(v)) for k, v in side.items()} for side in (incoming, own, outgoing)),
+        sides[0],
+        sides[1],
+        sides[2],
+        frozenset(elementwise),
+        frozenset(both),
     )
 
 
@@ -138,7 +171,11 @@ def closed(wiring: Wiring, layer: str, unit: int) -> dict[str, tuple[int, ...]]:
         if done.keys() == reads.keys() and all(torch.equal(done[n], reads[n]) for n in reads):
             return {n: tuple(sorted(units)) for n, units in group.items()}
         done = reads
+        made = {key for place in wiring.places.values() for key in place.slices}
+        tied = {key for key in _along_axes(reads) if key in made}
         for name, place in wiring.places.items():
+            if any(n == other and a != axis for n, a in place.slices for other, axis in tied):
+                continue  # rows of the output layer, which the embedding's dimensions are read by
             found = set(_reaching(wiring, name, range(place.width), reads))
             if found:
                 group.setdefault(name, set()).update(found)
@@ -184,12 +221,46 @@ def values_along(reads: Iterable[Read], wiring: Wiring, key: Axis) -> Tensor:
         if not bool(inside.any()):
             continue
         at = torch.unravel_index(entry.clamp(0, shape.numel() - 1), tuple(shape))[axis]
-        found = torch.zeros(shape[axis], read.values.shape[1], dtype=torch.double)
-        found[at[inside]] = read.values[inside]
+        at, values = at[inside], read.values[inside]
+        if len(at) > shape[axis] and len(at) % shape[axis] == 0:
+            # Of a grouped convolution one position reads a channel of each group.
+            parts.append(values[at.argsort(stable=True)].reshape(shape[axis], -1))
+            continue
+        found = torch.zeros(shape[axis], values.shape[1], dtype=torch.double)
+        found[at] = values
         parts.append(found)
     if not parts:
         return torch.zeros(shape[axis], 0, dtype=torch.double)
     return torch.cat(parts, 1)
+
+
+def _positions(
+    wiring: Wiring, layer: str, units: Sequence[int], taint: Taint
+) -> dict[Axis, Tensor]:
+    """Positions along axes of tensors that make these units, or read them."""
+    place = wiring.places[layer]
+    found: dict[Axis, Tensor] = {}
+    for name, axis in place.slices if place.span == 1 else ():
+        at = torch.zeros(wiring.shapes[name][axis], dtype=torch.bool)
+        at[wiring.positions(place, name, axis, units)] = True
+        found[name, axis] = at
+    for key, at in _along_axes(taint.reads).items():
+        found[key] = at | found.get(key, torch.zeros_like(at))
+    return found
+
+
+def _along_axes(masks: Mapping[str, Tensor]) -> dict[Axis, Tensor]:
+    """Masks that select whole slices, as positions along their axes; others are refused when they are located."""
+    found: dict[Axis, Tensor] = {}
+    for name, mask in masks.items():
+        try:
+            axis, positions = along(name, mask)
+        except UsageError:
+            continue
+        at = torch.zeros(mask.shape[axis], dtype=torch.bool)
+        at[positions] = True
+        found[name, axis] = at
+    return found
 
 
 def _apart(taint: Taint) -> list[tuple[str, Tensor]]:

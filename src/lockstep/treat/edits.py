@@ -67,9 +67,9 @@ class Map:
         if not bool((scale == 1).all()):
             new = new * scale.to(new).reshape(-1, *[1] * (new.dim() - 1))
         if self.add:
-            at, source, coefficient = (
-                torch.tensor(column) for column in zip(*self.add, strict=True)
-            )
+            columns = [list(column) for column in zip(*self.add, strict=True)]
+            at, source = torch.tensor(columns[0]), torch.tensor(columns[1])
+            coefficient = torch.tensor(columns[2], dtype=torch.double)
             weight = (coefficient.abs() if sizes else coefficient).to(new)
             new = new.index_add(0, at, old[source] * weight.reshape(-1, *[1] * (new.dim() - 1)))
         if self.shift:
@@ -81,7 +81,7 @@ class Map:
 
     def average(self) -> Map:
         """Of what belongs to each copy and does not add up: the mean with the signs of this map."""
-        count = torch.ones(len(self.take))
+        count = torch.ones(len(self.take), dtype=torch.double)
         for at, _, _ in self.add:
             count[at] += 1
         sign = tuple(

@@ -5,30 +5,39 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from torch import nn
 
 from ..errors import UsageError
 from . import function
-from .edits import Rewrite, carry_out
+from .edits import Attribute, Rewrite, carry_out
 from .plan import Plan
-from .shapes import attributes, shared_heads
+from .shapes import attributes, grouped, shared_heads
 from .wiring import doubled, duplicate
 
 
-def fitted(start: Plan, rewrites: Sequence[Rewrite], *, exact: bool = True) -> Plan:
-    """The plan with the sizes that make the rewritten model run and compute the same, or the reason why not."""
+def fitted(
+    start: Plan,
+    rewrites: Sequence[Rewrite],
+    more: Sequence[Attribute] = (),
+    *,
+    exact: bool = True,
+) -> Plan:
+    """The plan with ``more`` and the sizes that make the rewritten model run and compute the same, or why not."""
     model = start.model
     inputs = doubled(start.inputs)
     big = duplicate(model)
     tolerance = max(function.precision(big, inputs), function.EXACT)
     before = function.outputs(big, inputs)
     reasons: list[str] = []
-    for around in (False, True):
+    divided = grouped(model, rewrites)
+    for around, whole in product((False, True), (False, True) if divided else (False,)):
         try:
-            sizes = attributes(model, rewrites, around=around)
+            sizes = attributes(model, rewrites, around=around, whole=whole)
             sizes += tuple(s for s in shared_heads(model, rewrites) if s not in sizes)
+            sizes += tuple(more)
             small = duplicate(model)
             carry_out(small, tuple(rewrites), sizes)
             with warnings.catch_warnings():
@@ -44,7 +53,8 @@ def fitted(start: Plan, rewrites: Sequence[Rewrite], *, exact: bool = True) -> P
         if found.kept or not exact:
             return replace(start, edits=tuple(rewrites), attributes=sizes)
         reasons.append(f"the function would not be kept ({found})")
-    raise UsageError(reasons[0])
+    why = "; of groups, whole ones must go or come, or as many channels of each" if divided else ""
+    raise UsageError(f"{reasons[0]}{why}")
 
 
 def require_module(model: Any) -> None:

@@ -12,6 +12,7 @@ normalisation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -99,6 +100,34 @@ class Following:
             p.mul_(read)
             if p.grad is not None:
                 p.grad.mul_(written)
+
+    @torch.no_grad()
+    def clip_grad_norm_(self, max_norm: float, norm_type: float = 2.0) -> Tensor:
+        """Clips as ``torch.nn.utils.clip_grad_norm_`` would have clipped the model before; returns that norm.
+
+        An entry stands for ``written * read`` copies with the gradient ``grad / written`` each, so the norm of all of
+        them is known exactly. Of the optimizer's parameters, before ``step``.
+        """
+        counts = {id(p): (written, read) for p, written, read in self._all}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        grads = [p.grad for p in parameters if p.grad is not None]
+        each = []
+        for p in parameters:
+            if p.grad is None:
+                continue
+            one = torch.ones_like(p)
+            written, read = counts.get(id(p), (one, one))
+            own = (p.grad / written).abs()
+            total = own.amax() if norm_type == math.inf else (written * read * own**norm_type).sum()
+            each.append(total.to(grads[0].device))
+        if not each:
+            return torch.tensor(0.0)
+        norms = torch.stack(each)
+        norm = norms.amax() if norm_type == math.inf else norms.sum() ** (1 / norm_type)
+        factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)  # as PyTorch's own
+        for grad in grads:
+            grad.mul_(factor.to(grad))
+        return norm
 
     def remove(self) -> None:
         """Steps are taken as usual again."""

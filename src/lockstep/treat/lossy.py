@@ -9,7 +9,7 @@ of a unit, times the weights that read it, bounds the change of the layers that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from ..errors import UsageError
 from .components import Component, located, values_along
-from .edits import Map, Rewrite
+from .edits import Map, Rewrite, carry_out
 from .fitting import fitted
 from .plan import Plan, Refusal
-from .wiring import Read, Wiring
+from .wiring import Read, Wiring, duplicate
 
 FLOOR = 1e-9
+SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def nearly(start: Plan, wiring: Wiring, within: float, layers: Sequence[str] | N
                 continue
             component = located(wiring, dict.fromkeys(names, choice.gone))
             mine = _rewrites(start, wiring, component, choice, readers)
-            fitted(start, mine, exact=False)
+            _undisturbed(fitted(start, mine, exact=False), wiring, readers, choice, reads)
         except UsageError as error:
             refused.append(Refusal(" and ".join(names), (), str(error)))
             continue
@@ -181,6 +182,34 @@ def _dropped(wiring: Wiring, name: str, axis: int, role: str, gone: Sequence[int
     take = torch.tensor([n for n in range(old) if n not in set(gone)])
     plain = Map(take, torch.ones(len(take)))
     return Rewrite(name, axis, role, plain, plain, old)  # type: ignore[arg-type]
+
+
+def _undisturbed(
+    plan: Plan,
+    wiring: Wiring,
+    readers: Mapping[str, Tensor],
+    choice: Choice,
+    reads: Sequence[Read],
+) -> None:
+    """Raises ``UsageError`` if what stays is read otherwise than before: the bound speaks of what goes alone."""
+    small = duplicate(plan.model)
+    carry_out(small, plan.edits, plan.attributes)
+    after = Wiring(small, plan.inputs)
+    later = after.values()
+    width = len(choice.kept) + len(choice.gone)
+    for name, units in readers.items():
+        axis, order = positions(name, units, width)
+        going = set(order[choice.gone].flatten().tolist())
+        take = [n for n in range(wiring.shapes[name][axis]) if n not in going]
+        before = values_along(reads, wiring, (name, axis))[take]
+        now = values_along(later, after, (name, axis))
+        if before.shape != now.shape or bool(
+            ((before - now).abs() > SAME * before.abs().max()).any()
+        ):
+            raise UsageError(
+                f"{name} would read what stays otherwise, too (a norm takes a mean over these units, or layers behind "
+                "one another read them), so no bound can be given; units that are certified equal can be merged"
+            )
 
 
 def _bound(start: Plan, readers: dict[str, Tensor], choice: Choice) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..pipeline import audit
 from ..types import Audit
+from .carrying import COUNTED, PLAIN, TIED, Way, counting, ways
 from .components import (
     Axis,
     Component,
@@ -28,7 +29,7 @@ from .components import (
     siblings,
     values_along,
 )
-from .edits import Map, Rewrite, Role, carry_out
+from .edits import Attribute, Map, Rewrite, Role, carry_out
 from .fitting import fitted, require_module
 from .lossy import nearly
 from .modules import without_copies
@@ -171,25 +172,24 @@ def _joined(start: Plan, wiring: Wiring, wanted: dict[str, Classes]) -> Plan:
     refused += [Refusal(n, tuple(wanted[n].gone), reason) for n, reason in strange.items()]
     wanted = {n: c for n, c in wanted.items() if n not in strange}
     groups = components(wiring, {n: sorted(c.gone) for n, c in wanted.items()})
+    sizes: tuple[Attribute, ...] = ()
+    said: list[str] = []
     for group in groups:
-        reason, rewrites = "", []
         try:
-            component = located(wiring, group)
-            rewrites = quotient(wiring, component, wanted, reads)
-            trained(fitted(start, rewrites), counts_of(wiring, rewrites))
+            rewrites, way = _carried(start, wiring, group, wanted, reads)
         except UsageError as error:
-            reason = str(error)
-        if reason:
-            refused += [Refusal(name, units, reason) for name, units in group.items()]
+            refused += [Refusal(name, units, str(error)) for name, units in group.items()]
         else:
             good.append(rewrites)
+            sizes += way.sizes
+            said += [f"{', '.join(group)}: {way.said}"] if way.said else []
             names += list(group)
     together = [r for rewrites in good for r in rewrites]
     plan = replace(start, refused=tuple(refused))
     if not together:
         return plan
     try:
-        plan = replace(fitted(start, together), refused=tuple(refused))
+        plan = replace(fitted(start, together, sizes), refused=tuple(refused))
     except UsageError as error:
         units = [Refusal(n, tuple(wanted[n].gone), str(error)) for n in names]
         return replace(plan, refused=(*refused, *units))
@@ -199,7 +199,33 @@ def _joined(start: Plan, wiring: Wiring, wanted: dict[str, Classes]) -> Plan:
     )
     counts = counts_of(wiring, together)
     plan = replace(plan, what=what, counts=counts, uneven=uneven(wiring, together))
-    return replace(plan, notes=(*plan.notes, trained(plan, counts)))
+    return replace(plan, notes=(*plan.notes, *said, trained(plan, counts)))
+
+
+def _carried(
+    start: Plan,
+    wiring: Wiring,
+    group: Mapping[str, Sequence[int]],
+    wanted: Mapping[str, Classes],
+    reads: list[Read],
+) -> tuple[list[Rewrite], Way]:
+    """The first way in which a component's quotient computes and trains the same; the first reason if none does."""
+    component = located(wiring, group, tied=True)
+    reasons = []
+    for way in ways(wiring, start.model, component):
+        try:
+            rewrites = quotient(wiring, component, wanted, reads, way)
+            plan = fitted(start, rewrites, way.sizes)
+            trained(plan, counts_of(wiring, rewrites))
+            return rewrites, way
+        except UsageError as error:
+            reasons.append(str(error))
+    tied = ", ".join(sorted(name for name, _ in component.tied))
+    if tied:
+        raise UsageError(TIED.format(tied, reasons[-1]))
+    norms = counting(start.model, component)
+    kept = "not be kept" in reasons[0] and norms
+    raise UsageError(COUNTED.format(reasons[0], norms) if kept else reasons[0])
 
 
 def _even(wiring: Wiring, wanted: dict[str, Classes], refused: list[Refusal]) -> dict[str, Classes]:
@@ -227,9 +253,13 @@ def trained(plan: Plan, counts: Mapping[str, tuple[Tensor, Tensor]]) -> str:
 
 
 def quotient(
-    wiring: Wiring, component: Component, wanted: Mapping[str, Classes], reads: list[Read]
+    wiring: Wiring,
+    component: Component,
+    wanted: Mapping[str, Classes],
+    reads: list[Read],
+    way: Way = PLAIN,
 ) -> list[Rewrite]:
-    """The rewrites that drop the units of a component and sum what read them."""
+    """The rewrites that drop the units of a component and sum what read them, with the factors of ``way``."""
     out: list[Rewrite] = []
     sizes: dict[Axis, dict[int, int]] = {}
     for layer in component.layers:
@@ -244,37 +274,47 @@ def quotient(
                     sizes.setdefault((name, axis), {})[stays] = classes.size(stays)
     for role, side in (("incoming", component.incoming), ("own", component.own)):
         for key, gone in side.items():
-            out.append(dropped(wiring, key, role, gone, sizes.get(key, {})))  # type: ignore[arg-type]
+            out.append(dropped(wiring, key, role, gone, sizes.get(key, {}), way))  # type: ignore[arg-type]
     for key, gone in component.outgoing.items():
-        out.append(summed(wiring, key, gone, values_along(reads, wiring, key)))
+        if key not in component.tied:
+            out.append(summed(wiring, key, gone, values_along(reads, wiring, key), way))
     return out
 
 
 def dropped(
-    wiring: Wiring, key: Axis, role: Role, gone: Sequence[int], sizes: Mapping[int, int]
+    wiring: Wiring,
+    key: Axis,
+    role: Role,
+    gone: Sequence[int],
+    sizes: Mapping[int, int],
+    way: Way = PLAIN,
 ) -> Rewrite:
     """Positions that go; each of a class of m has a gradient of its own, and the merged one is their sum."""
     old = wiring.shapes[key[0]][key[1]]
     take = torch.tensor([n for n in range(old) if n not in set(gone)], dtype=torch.long)
-    weight = torch.tensor([float(sizes.get(n, 1)) for n in take.tolist()])
-    return Rewrite(key[0], key[1], role, Map(take, torch.ones(len(take))), Map(take, weight), old)
+    weight = torch.tensor([float(sizes.get(n, 1)) for n in take.tolist()], dtype=torch.double)
+    factor = way.factor(key, weight)
+    return Rewrite(key[0], key[1], role, Map(take, factor), Map(take, weight / factor), old)
 
 
-def summed(wiring: Wiring, key: Axis, gone: Sequence[int], values: Tensor) -> Rewrite:
+def summed(
+    wiring: Wiring, key: Axis, gone: Sequence[int], values: Tensor, way: Way = PLAIN
+) -> Rewrite:
     """What reads a unit that goes is added to what reads its equal (or opposite) that stays."""
     old = wiring.shapes[key[0]][key[1]]
     kept = [n for n in range(old) if n not in set(gone)]
     add = []
     for source, (stays, sign) in partners(values, kept, gone, key).items():
         add.append((kept.index(stays), source, float(sign)))
-    count = torch.ones(len(kept))
+    count = torch.ones(len(kept), dtype=torch.double)
     for at, _, _ in add:
         count[at] += 1
     take = torch.tensor(kept, dtype=torch.long)
-    mean = tuple((at, source, sign / float(count[at])) for at, source, sign in add)
+    factor = count**way.read
+    total = tuple((at, source, sign * float(factor[at])) for at, source, sign in add)
+    mean = tuple((at, source, sign / float((count * factor)[at])) for at, source, sign in add)
     return Rewrite(
-        key[0], key[1], "outgoing", Map(take, torch.ones(len(kept)), tuple(add)),
-        Map(take, 1 / count, mean), old,
+        key[0], key[1], "outgoing", Map(take, factor, total), Map(take, 1 / (count * factor), mean), old
     )  # fmt: skip
 
 
@@ -327,9 +367,12 @@ def counts_of(wiring: Wiring, rewrites: Sequence[Rewrite]) -> dict[str, tuple[Te
             count = torch.ones(r.new, dtype=torch.double)
             for at, _, _ in r.values.add:
                 count[at] += 1
-            read = read * count.reshape(shape)
+            factor = r.values.scale.double().abs()
+            read = read * (count * factor).reshape(shape)
+            written = written / factor.reshape(shape)
         else:
-            written = written * r.gradients.scale.double().reshape(shape)
+            written = written * r.gradients.scale.double().abs().reshape(shape)
+            read = read * r.values.scale.double().abs().reshape(shape)
         out[r.name] = written, read
     return out
 
@@ -344,6 +387,7 @@ def uneven(wiring: Wiring, rewrites: Sequence[Rewrite]) -> tuple[str, ...]:
         rows = tensors[r.name].detach().movedim(r.axis, 0)
         for at, source, sign in r.values.add:
             stays = rows[int(r.values.take[at])]
+            sign = 1 if sign > 0 else -1
             if float((rows[source] - sign * stays).abs().max()) > EQUAL * float(stays.abs().max()):
                 found[r.name] = None
     return tuple(found)

@@ -21,16 +21,29 @@ CONV = nn.modules.conv._ConvNd
 NORM = nn.modules.batchnorm._NormBase
 
 
+def grouped(model: nn.Module, rewrites: Sequence[Rewrite]) -> bool:
+    """Whether a changed module divides its channels into groups, so that whole groups may go or come."""
+    names = {id(t): n for n, t in model.named_parameters()}
+    changed = {r.name for r in rewrites}
+    return any(
+        (not m.affine or names.get(id(m.weight)) in changed)
+        if isinstance(m, nn.GroupNorm)
+        else m.groups > 1 and names.get(id(m.weight)) in changed
+        for m in model.modules()
+        if isinstance(m, (CONV, nn.GroupNorm))
+    )
+
+
 def attributes(
-    model: nn.Module, rewrites: Sequence[Rewrite], *, around: bool
+    model: nn.Module, rewrites: Sequence[Rewrite], *, around: bool, whole: bool = False
 ) -> tuple[Attribute, ...]:
-    """Every size to change; with ``around`` also equal integers of the modules above.
+    """Every size to change; with ``around`` also equal integers of the modules above, ``whole`` groups if so.
 
     Raises ``UsageError`` if one size would have to take two values.
     """
     found: dict[tuple[str, str], Attribute] = {}
     clashes: list[str] = []
-    for attribute in _all(model, rewrites, around):
+    for attribute in _all(model, rewrites, around, whole):
         key = attribute.module, attribute.name
         old = found.setdefault(key, attribute)
         if old.after != attribute.after:
@@ -65,14 +78,16 @@ def _left_behind(
             )
 
 
-def _all(model: nn.Module, rewrites: Sequence[Rewrite], around: bool) -> Iterator[Attribute]:
+def _all(
+    model: nn.Module, rewrites: Sequence[Rewrite], around: bool, whole: bool
+) -> Iterator[Attribute]:
     tensors = {id(t): n for n, t in (*model.named_parameters(), *model.named_buffers())}
     modules = dict(model.named_modules())
     for path, module in modules.items():
         for key, t in (*module._parameters.items(), *module._buffers.items()):
             for rewrite in rewrites:
                 if t is not None and tensors.get(id(t)) == rewrite.name:
-                    for name, value in _of(module, key, rewrite):
+                    for name, value in _of(module, key, rewrite, whole):
                         yield Attribute(path, name, getattr(module, name), value)
                     above = path.rpartition(".")[0] if path else ""
                     if path:
@@ -80,13 +95,13 @@ def _all(model: nn.Module, rewrites: Sequence[Rewrite], around: bool) -> Iterato
                     if around:
                         yield from _equal(path, module, rewrite)
                         yield from _equal(above, modules[above], rewrite)
-    for path, module in modules.items() if around else ():
+    for path, module in modules.items() if around or whole else ():
         bare = all(t is None for t in (*module._parameters.values(), *module._buffers.values()))
         if bare and isinstance(module, (NORM, nn.GroupNorm)):
-            yield from _bare(path, module, rewrites)
+            yield from _bare(path, module, rewrites, whole)
 
 
-def _of(module: nn.Module, key: str, rewrite: Rewrite) -> Iterator[tuple[str, Any]]:
+def _of(module: nn.Module, key: str, rewrite: Rewrite, whole: bool) -> Iterator[tuple[str, Any]]:
     """The attributes that say how long this axis of this tensor is."""
     axis, new = rewrite.axis, rewrite.new
     if "weight" not in key and not isinstance(module, (NORM, nn.GroupNorm)):
@@ -104,6 +119,9 @@ def _of(module: nn.Module, key: str, rewrite: Rewrite) -> Iterator[tuple[str, An
             channels = new if module.transposed else new // each
             yield from (("groups", channels), ("in_channels", channels))
             yield "out_channels", channels * each
+        elif whole and groups > 1 and axis == 0:
+            for name in ("groups", "in_channels", "out_channels"):
+                yield name, _share(getattr(module, name), rewrite)
         elif not one_each:
             out = (axis == 0) != module.transposed
             per = groups if (axis == 1) else 1
@@ -112,6 +130,8 @@ def _of(module: nn.Module, key: str, rewrite: Rewrite) -> Iterator[tuple[str, An
         yield "num_features", new
     elif isinstance(module, nn.GroupNorm):
         yield "num_channels", new
+        if whole:
+            yield "num_groups", _share(module.num_groups, rewrite)
     elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
         shape = list(module.normalized_shape)
         shape[axis] = new
@@ -126,6 +146,15 @@ def _of(module: nn.Module, key: str, rewrite: Rewrite) -> Iterator[tuple[str, An
         yield ("nx", "nf")[axis], new
     elif isinstance(module, nn.MultiheadAttention) and "proj_weight" in key:
         yield from _attention(module, key, rewrite)
+
+
+def _share(size: int, rewrite: Rewrite) -> int:
+    """A size that changes in the proportion of the axis."""
+    if size * rewrite.new % rewrite.old:
+        raise UsageError(
+            f"{rewrite.name}: {rewrite.new} of {rewrite.old} channels are no whole number of groups"
+        )
+    return size * rewrite.new // rewrite.old
 
 
 def _attention(
@@ -186,12 +215,17 @@ def _heads(path: str, module: nn.Module, rewrite: Rewrite) -> Iterator[Attribute
             yield Attribute(path, name, count, rewrite.new // dim)
 
 
-def _bare(path: str, module: Any, rewrites: Sequence[Rewrite]) -> Iterator[Attribute]:
+def _bare(path: str, module: Any, rewrites: Sequence[Rewrite], whole: bool) -> Iterator[Attribute]:
     """A norm without gains has no tensor that says what it normalises."""
     name = "num_features" if isinstance(module, NORM) else "num_channels"
-    sizes = {r.new for r in rewrites if r.old == getattr(module, name)}
-    if len(sizes) == 1:
-        yield Attribute(path, name, getattr(module, name), sizes.pop())
+    found = {r.new: r for r in rewrites if r.old == getattr(module, name)}
+    if len(found) == 1:
+        new, rewrite = found.popitem()
+        yield Attribute(path, name, getattr(module, name), new)
+        if whole and isinstance(module, nn.GroupNorm):
+            yield Attribute(
+                path, "num_groups", module.num_groups, _share(module.num_groups, rewrite)
+            )
 
 
 def _equal(path: str, module: nn.Module, rewrite: Rewrite) -> Iterator[Attribute]:

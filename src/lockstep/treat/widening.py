@@ -16,7 +16,8 @@ from torch import nn
 
 from ..errors import UsageError
 from ..pipeline import audit
-from .components import Axis, closed, located, siblings
+from .carrying import COUNTED, PLAIN, TIED, Way, counting, ways
+from .components import Axis, Component, closed, located, siblings
 from .edits import Map, Rewrite, Role
 from .fitting import fitted, require_module
 from .plan import Plan, Refusal, auditor
@@ -78,18 +79,17 @@ def widen(
     )
     try:
         groups = _groups(wiring, layer, chosen)
-        rewrites = widened(wiring, groups, shares)
-        plan = fitted(start, rewrites)
+        plan, said = _carried(start, wiring, groups, shares)
     except UsageError as error:
         return replace(start, refused=(Refusal(layer, tuple(chosen), str(error)),))
     along = {n: u for group in groups for n, u in group.items() if n != layer}
     what = [f"{layer}: {len(chosen)} units copied, outgoing shares {', '.join(map(str, shares))}"]
     what += [f"{name}: copied along" for name in along]
-    note: tuple[str, ...] = ()
+    note: tuple[str, ...] = (said,) if said else ()
     if len(set(shares)) < len(shares):
-        note = ("equal shares: these copies can never separate until they are untied",)
+        note += ("equal shares: these copies can never separate until they are untied",)
     elif len({share > 0 for share in shares}) == 1:
-        note = ("shares of one sign: under Adam the copies separate very slowly",)
+        note += ("shares of one sign: under Adam the copies separate very slowly",)
     return replace(plan, what=tuple(what), notes=note)
 
 
@@ -152,23 +152,51 @@ def _groups(wiring: Wiring, layer: str, units: Sequence[int]) -> list[dict[str, 
     return groups
 
 
+def _carried(
+    start: Plan,
+    wiring: Wiring,
+    groups: Sequence[Mapping[str, Sequence[int]]],
+    shares: Sequence[float],
+) -> tuple[Plan, str]:
+    """The first way in which the wider network computes the same, and what is to be said of it."""
+    found = [located(wiring, group, tied=True) for group in groups]
+    more = sum(len(units) for units in groups[0].values()) // len(groups[0]) * (len(shares) - 1)
+    reasons = []
+    for way in ways(wiring, start.model, found[0], more * len(groups)):
+        try:
+            rewrites = widened(wiring, groups, found, shares, way)
+            return fitted(start, rewrites, way.sizes), way.said
+        except UsageError as error:
+            reasons.append(str(error))
+    tied = ", ".join(sorted(name for name, _ in found[0].tied))
+    if tied:
+        raise UsageError(TIED.format(tied, reasons[-1]))
+    norms = counting(start.model, found[0])
+    kept = "not be kept" in reasons[0] and norms
+    raise UsageError(COUNTED.format(reasons[0], norms) if kept else reasons[0])
+
+
 def widened(
-    wiring: Wiring, groups: Sequence[Mapping[str, Sequence[int]]], shares: Sequence[float]
+    wiring: Wiring,
+    groups: Sequence[Mapping[str, Sequence[int]]],
+    components: Sequence[Component],
+    shares: Sequence[float],
+    way: Way = PLAIN,
 ) -> list[Rewrite]:
     """Runs of a group's positions are repeated right behind themselves, whatever the layout of the axis."""
     sides: dict[tuple[Axis, str], list[set[int]]] = {}
     blocks: dict[Axis, int] = {}
-    for group in groups:
-        found = located(wiring, group)
+    for group, found in zip(groups, components, strict=True):
         for layer in group:
             place = wiring.places[layer]
             if place.source != "projection":
                 blocks |= dict.fromkeys(place.slices, place.width)
         for role in ("incoming", "own", "outgoing"):
             for key, positions in getattr(found, role).items():
-                sides.setdefault((key, role), []).append(set(positions))
+                if role != "outgoing" or key not in found.tied:
+                    sides.setdefault((key, role), []).append(set(positions))
     return [
-        _repeated(wiring, key, role, runs, shares, blocks.get(key, 0))  # type: ignore[arg-type]
+        _repeated(wiring, key, role, runs, shares, blocks.get(key, 0), way)  # type: ignore[arg-type]
         for (key, role), runs in sides.items()
     ]
 
@@ -180,24 +208,28 @@ def _repeated(
     groups: Sequence[set[int]],
     shares: Sequence[float],
     block: int,
+    way: Way,
 ) -> Rewrite:
     old = wiring.shapes[key[0]][key[1]]
     owner = {p: n for n, group in enumerate(groups) for p in group}
     take: list[int] = []
-    scale: list[float] = []
+    share: list[float] = []
+    parts: list[float] = []
     run: list[int] = []
     for p in range(old):
         run.append(p)
         mine = owner.get(p)
         ends = p + 1 == old or owner.get(p + 1) != mine or (block and (p + 1) % block == 0)
         if mine is None or ends:
-            for share in shares if mine is not None else (1.0,):
+            for each in shares if mine is not None else (1.0,):
                 take += run
-                scale += [share] * len(run)
+                share += [each] * len(run)
+                parts += [1.0 if mine is None else 1 / len(shares)] * len(run)
             run = []
-    at, share_of = torch.tensor(take), torch.tensor(scale, dtype=torch.double)
-    plain = Map(at, torch.ones(len(take)))
-    shared = Map(at, share_of)
+    at = torch.tensor(take)
+    shared, part = (torch.tensor(column, dtype=torch.double) for column in (share, parts))
     if role == "outgoing":
-        return Rewrite(key[0], key[1], role, shared, plain, old)
-    return Rewrite(key[0], key[1], role, plain, shared, old)
+        root = part**way.read  # of what the copies carry instead of the whole
+        return Rewrite(key[0], key[1], role, Map(at, shared * root), Map(at, 1 / root), old)
+    factor = shared if way.powers.get(key) == 1.0 else way.factor(key, part)
+    return Rewrite(key[0], key[1], role, Map(at, factor), Map(at, shared / factor), old)

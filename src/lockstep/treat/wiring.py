@@ -5,7 +5,9 @@ units in question. Below autograd every product of data with a weight is met as 
 convolution, whatever module or function it came from. There the operands of both runs are compared: the columns of
 the weight whose operand changed *read* the units. The product then continues with the operand of the first run, so
 that nothing travels past the first weight. Elementwise products and sums with a parameter (gains, biases, the
-running statistics of a norm) change within the units themselves: these entries are the units' *own*.
+running statistics of a norm) change within the units themselves: these entries are the units' *own*. A statistic
+over units (the mean square of a norm written out in Python) is taken of the first run: it would carry every unit into
+every other, as the statistics of PyTorch's own norms would.
 
 Values decide nothing here but which numbers differ, hence random weights: a dead unit or a zero weight would hide a
 wire. What is derived here is a proposal; the plan that uses it is verified on the model's function (``plan.py``).
@@ -14,7 +16,7 @@ wire. What is derived here is a proposal; the plan that uses it is verified on t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,6 +39,7 @@ MOVES = frozenset(
 """Ops that move entries and change none: done to a table of entry numbers, they say where each entry went."""
 
 PRODUCTS = frozenset("mm addmm bmm baddbmm mv addmv dot convolution".split())
+STATISTICS = frozenset("mean sum var std var_mean std_mean linalg_vector_norm amax".split())
 CHANGED = 1e-11
 SEED = 20_240_229
 
@@ -86,6 +89,12 @@ class Wiring:
             if (place := _with_gates(model, found, canonical)).slices
         }
         self.trainable = {n for n, p in model.named_parameters() if p.requires_grad}
+        self.grouped = {
+            canonical[id(m.weight)]
+            for m in model.modules()
+            if isinstance(m, nn.modules.conv._ConvNd) and m.groups > 1 and id(m.weight) in canonical
+        }
+        """Weights of convolutions in which a group of inputs is read by a group of outputs alone."""
         self.shapes: dict[str, torch.Size] = {}
         self.first: dict[str, int] = {}
         total = 0
@@ -114,8 +123,16 @@ class Wiring:
         """Entries that read any of ``units``, and entries of gains and statistics that are theirs."""
         chosen = frozenset(units)
         if chosen not in self._taints:
-            self._taints[chosen] = self._tainted(chosen)
+            self._taints[chosen] = self._tainted(
+                [entry for layer, unit in sorted(chosen) for entry in self.incoming(layer, [unit])]
+            )
         return self._taints[chosen]
+
+    def behind(self, name: str, axis: int, positions: Iterable[int]) -> dict[str, Tensor]:
+        """Entries that read what these positions of a gain or shift go into."""
+        mask = torch.zeros(self.shapes[name], dtype=torch.bool)
+        mask.movedim(axis, 0)[list(positions)] = True
+        return self._tainted([(name, mask)]).reads
 
     def readers(self, layer: str) -> dict[str, Tensor]:
         """Tensor → the unit of ``layer`` that each entry reads; -1 for none, -2 for several.
@@ -164,7 +181,7 @@ class Wiring:
                 out[name] = mask
         return out
 
-    def _tainted(self, units: frozenset[Unit]) -> Taint:
+    def _tainted(self, changed: Sequence[tuple[str, Tensor]]) -> Taint:
         read: list[Tensor] = []
         own: list[Tensor] = []
         for seed in (SEED, SEED + 1):  # a unit may be silent for one draw of the weights
@@ -179,10 +196,9 @@ class Wiring:
                 self._run(first, seed)
             tensors = dict(model.named_parameters())
             with torch.no_grad():
-                for layer, unit in sorted(units):
-                    for name, mask in self.incoming(layer, [unit]):
-                        draw = torch.randn(int(mask.sum()), generator=generator, dtype=torch.double)
-                        tensors[name][mask] = 0.5 * tensors[name][mask] + draw.to(tensors[name])
+                for name, mask in changed:
+                    draw = torch.randn(int(mask.sum()), generator=generator, dtype=torch.double)
+                    tensors[name][mask] = 0.5 * tensors[name][mask] + draw.to(tensors[name])
             after = _Notes()
             with _Probe(self, model, after, before):
                 self._run(model, seed)
@@ -232,6 +248,8 @@ class _Probe(TorchDispatchMode):
         name = func._overloadpacket.__name__
         if not self.values and _is_norm(name):
             return self._norm(name, func, args, kwargs)
+        if not self.values and name in STATISTICS:
+            args = self._statistic(name, func, args, kwargs)
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
         known = [id(t) in self.table for t in tensors]
         if not any(known):
@@ -313,6 +331,35 @@ class _Probe(TorchDispatchMode):
             if numbers is not None and self.before is not None:
                 self.notes.own.append(numbers.expand(shape)[mask])
 
+    def _statistic(
+        self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any
+    ) -> tuple[Any, ...]:
+        """The operand of a reduction that keeps its axes; that of the first run if it goes over the changed units.
+
+        It does if the change is confined to some positions of an axis that is reduced, and of no other axis.
+        """
+        given = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
+        x, dims = args[0], given.get("dim")
+        if not given.get("keepdim") or id(x) in self.table or not x.is_floating_point():
+            return args
+        self.notes.operands.append((name, x.clone()))
+        if self.before is None:
+            return args
+        then = self._then(x)
+        changed = _differ(x, then)
+        reduced = range(x.dim()) if not dims else [d % x.dim() for d in _as_list(dims)]
+        confined = (
+            [
+                d
+                for d in range(x.dim())
+                if 0 < int(changed.movedim(d, 0).flatten(1).any(1).sum()) < x.shape[d]
+            ]
+            if x.dim() > 1
+            else []
+        )
+        over_units = bool(confined) and set(confined) <= set(reduced)
+        return (then, *args[1:]) if over_units else args
+
     def _norm(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
         """A norm becomes its gains and shifts: its statistics would carry every unit into every other."""
         x = args[0]
@@ -327,8 +374,8 @@ class _Probe(TorchDispatchMode):
         for n, t in enumerate(affine):
             numbers = self._numbers(t)
             spread = t.reshape(shape) if per_channel else t
-            if n == 0 and numbers is not None and t.requires_grad:
-                out = out * spread
+            if numbers is not None and t.requires_grad:
+                out = out * spread if n == 0 else out + spread
             if numbers is not None and mask is not None:
                 laid = numbers.reshape(shape) if per_channel else numbers
                 self.notes.own.append(laid.expand(x.shape)[mask])
