@@ -28,7 +28,15 @@ class Written(nn.Module):
         return self.weight * (x * torch.rsqrt(size))
 
 
+class Cast(Written):
+    """As of Llama: in float32 whatever the model is in."""
+
+    def forward(self, x):
+        return super().forward(x.float()).to(x.dtype)
+
+
 NORMS = {
+    "cast": Cast,
     "LayerNorm": lambda d: nn.LayerNorm(d, eps=1e-2),
     "RMSNorm": lambda d: nn.RMSNorm(d, eps=1e-2),
     "written": Written,
@@ -110,6 +118,12 @@ def test_channels_of_a_stream_are_merged_and_training_follows(norm, tied, classe
     receipt.follow(made[1])
     train((big, small), IDS, 100, lambda m: made[m is small])
     assert float((big(IDS) - small(IDS)).abs().max().detach()) <= 1e-9
+
+
+def test_a_norm_may_insist_on_float32() -> None:
+    model = locked(Stream("cast", True), 6, UNEVEN)
+    plan = merge(model, IDS)
+    assert plan.apply().function.kept and not plan.refused
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,12 @@ def test_wrong_use(layer, options, message) -> None:
         widen(model, x, layer, **options)
 
 
+def test_a_whole_expert_is_refused_with_what_a_router_would_need() -> None:
+    model, x = zoo.routed(2, True)()
+    with pytest.raises(UsageError, match=r"'experts' is a module of several layers.*log 2 less"):
+        widen(model, x, "experts", units=[0])
+
+
 @pytest.mark.parametrize(
     "build, layer, reason",
     [

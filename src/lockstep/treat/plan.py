@@ -136,6 +136,7 @@ class Plan:
         if optimizer is not None:
             refuse_unknown(optimizer, model, self.edits)
         before = function.outputs(model, inputs)
+        tolerance = max(function.rounding_of(model), function.precision(model, inputs))
         saved = Saved.of(model, optimizer, self.edits, self.attributes)
         parameters = dict(model.named_parameters())
         try:
@@ -145,7 +146,7 @@ class Plan:
                 gone = {id(p) for p in parameters.values()} - {id(p) for p in model.parameters()}
                 saved.afterwards.append(let_go(optimizer, gone))
             after = function.outputs(model, inputs)
-            changed = function.change(before, after, function.rounding_of(model))
+            changed = function.change(before, after, tolerance)
             if self.keeps and not changed.kept:
                 raise UsageError(
                     f"the function was to be kept, but {changed}. The model was put back as it was. Please "

@@ -23,6 +23,12 @@ from .fitting import fitted, require_module
 from .plan import Plan, Refusal, auditor
 from .wiring import Wiring
 
+EXPERTS = (
+    "{!r} is a module of several layers, and widen copies units and heads only. A copy of a whole expert keeps the "
+    "function when its router gives both copies together the weight of the one (log 2 less in both biases before a "
+    "softmax over all experts; a top-k would choose others): copy it in your own code, then untie it or "
+    "recycle(redraw=...)"
+)
 Split = Literal["opposite", "halves"] | Sequence[float]
 
 
@@ -115,6 +121,8 @@ def chosen_units(
     wiring: Wiring, layer: str, units: Sequence[int] | None, to: int | None, copies: int
 ) -> list[int]:
     """The units to copy, checked."""
+    if layer not in wiring.places and layer in dict(wiring.model.named_modules()):
+        raise UsageError(EXPERTS.format(layer))
     if layer not in wiring.places:
         raise UsageError(f"no layer {layer!r} to widen; the layers are {', '.join(wiring.places)}")
     width = wiring.places[layer].width

@@ -385,7 +385,8 @@ class _Probe(TorchDispatchMode):
 
 DIVERGED = (
     "the course of the computation depends on the values of these units (another number of products, or other "
-    "shapes, after a change of their weights): what reads them cannot be told"
+    "shapes, after a change of their weights): what reads them cannot be told. So it is with a router that picks the "
+    "top k experts: with one of several equal ones gone it would pick others, and the function would be another"
 )
 
 
