@@ -269,7 +269,8 @@ class Receipt:
         sum of. Exact in exact arithmetic for every elementwise optimizer of PyTorch (SGD, Adam, AdamW, RMSprop, ...),
         momentum and decay included; give ``apply`` the same optimizer, so that its memory goes along. Raises
         :class:`~lockstep.errors.UsageError` for others, and for weight decay inside an adaptive optimizer where
-        unequal entries were summed. ``.remove()`` ends it.
+        unequal entries were summed. ``.clip_grad_norm_`` clips as PyTorch's would have clipped the model before;
+        ``.remove()`` ends it.
         """
         if self.saved is None:
             raise UsageError("this is the receipt of a dry run: apply the plan first")
