@@ -85,7 +85,7 @@ def run(loop: asyncio.AbstractEventLoop, workers: Workers) -> Run:
         page = Page()
         session = page.session = Session("tab", workers, page)
         try:
-            await asyncio.wait_for(story(session, page, workers), 100)
+            await asyncio.wait_for(story(session, page, workers), 300)
         finally:
             await session.close()
 
@@ -170,6 +170,23 @@ def test_two_edits_at_once_are_both_done(run: Run) -> None:
         )
         assert session.state.weights is not None and session.state.weights[:2] == (0.25, 0.75)
         assert session.state.lr == 0.5
+
+    run(story)
+
+
+def test_chosen_weights_stay_chosen_whatever_they_are_called(run: Run) -> None:
+    async def story(session: Session, page: Page, workers: Workers) -> None:
+        await session.open(State(), Selection(weights=("w6", "w3"), units=(1,)), new=False)
+        for hidden, names in [
+            ([3], ("w8", "w3")),  # w6 reads unit 2: now w8
+            ([3, 2], ("w8", "w3")),
+            ([8, 8], ("W[2][0,1]", "W[1][1,0]")),
+            ([2], ("w6", "w3")),
+            ([1], ()),  # both belonged to unit 2
+        ]:
+            await session.change(hidden=hidden)
+            assert session.selection.weights == names
+        assert session.selection.units == () and page.told["why"] is None
 
     run(story)
 

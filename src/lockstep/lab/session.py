@@ -93,7 +93,7 @@ class Session:
 
     async def begin(self, state: State, selection: Selection | None = None, *, new: bool) -> None:
         """What :meth:`open` does in its turn."""
-        await self.ready(state, selection or self.selection)
+        await self.ready(state, selection)
         self.view.addressed(self.state, new=new)
         self.wake.set()
 
@@ -201,15 +201,24 @@ class Session:
 
     # ---- how it goes ----
 
-    async def ready(self, state: State, selection: Selection) -> None:
-        """A fresh experiment; its state's updates are made up for by the loop."""
+    async def ready(self, state: State, selection: Selection | None) -> None:
+        """A fresh experiment; its state's updates are made up for by the loop.
+
+        Without a selection that of before stays, entry by entry: in a wider network w5 may be called w7.
+        """
         async with self.turn:
             self.rest(goal=state.steps)
+            places = {e["name"]: place(e) for e in self.entries}
             self.structure = await self.worker.ask(self.tab, "open", state=state.start.written())
             self.runs += 1
             self.structure["run"] = self.runs
             self.forget()
             self.state = state.start
+            if selection is None:
+                names = {place(e): e["name"] for e in self.entries}
+                chosen = (places[name] for name in self.selection.weights)
+                weights = tuple(names[at] for at in chosen if at in names)
+                selection = replace(self.selection, weights=weights)
             self.selection = self.fitting(selection)
             self.view.opened(state, self.structure)
             self.view.selected(self.selection)
@@ -355,8 +364,13 @@ class Session:
     @property
     def entries(self) -> list[dict[str, Any]]:
         """Weights and biases."""
-        return [*self.structure["weights"], *self.structure["biases"]]
+        return [*self.structure.get("weights", ()), *self.structure.get("biases", ())]
 
     def fitting(self, wanted: Selection) -> Selection:
         """What of a selection exists in this network."""
         return wanted.fitting(self.state, {e["name"] for e in self.entries})
+
+
+def place(entry: dict[str, Any]) -> tuple[int, ...]:
+    """The unit that an entry belongs to, and the one that it comes from if it is no bias."""
+    return (*entry["unit"], *entry.get("from", ()))
