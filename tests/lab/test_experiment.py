@@ -239,6 +239,16 @@ def test_dropout_breaks_the_lock_and_the_badge_says_so() -> None:
     assert quiet["text"] == "locked for ever"
 
 
+def test_the_certificate_numbers_units_as_the_page_does() -> None:
+    state = lessons()["mirror"].state
+    found = badges(state, 1, [0, 1], symbols(Experiment(state)))
+    assert found["statement"].startswith("unit 2 is the negative of unit 1 at every step")
+    assert found["findings"][0].startswith("LS002 hidden layer 1: units {1, 2} stay each other's")
+    deep = lessons()["two-layers-deep"].state
+    second = badges(deep, 2, [0, 1], symbols(Experiment(deep)))["findings"][1]
+    assert second.startswith("LS001 hidden layer 2: units {3, 4} can never differentiate")
+
+
 def test_the_weakest_pair_gives_the_badge_of_three_units() -> None:
     state = lessons()["relu"].state
     net = nets.network(state)

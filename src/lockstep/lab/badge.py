@@ -13,8 +13,11 @@ from lockstep.lab import network as nets
 from lockstep.lab.datasets import points
 from lockstep.lab.state import State
 from lockstep.pipeline import audit
-from lockstep.types import Audit, Reason
+from lockstep.types import Audit, Finding, Reason
 
+UNITS = re.compile(
+    r"\bunits? (?:\{[\d, ]+\}|\d+)"
+)  # and the units, which it counts layer by layer, from 0
 ENTRY = re.compile(r"([\w.]+\[[\d,]+\]) = ")  # the entries that a reason names
 
 
@@ -59,6 +62,7 @@ def badges(
                 "text": "will separate, because dropout draws other noise for each unit",
                 "statement": f"Without dropout: {without['text']}. {without['statement']}",
             }
+    shown["statement"] = counted(shown["statement"], state, level)
     return {
         **shown,
         "groups": [
@@ -70,7 +74,7 @@ def badges(
             f"{found.layers[path].effective_width} of {found.layers[path].width}"
             for path in nets.layers(state)[:-1]
         ],
-        "findings": [named(str(finding), symbols) for finding in found.findings],
+        "findings": [line(finding, state, symbols) for finding in found.findings],
         "evidence": f"{found.assumptions} {found.evidence}",
     }
 
@@ -108,3 +112,23 @@ def separating(reason: Reason, symbols: Mapping[str, str]) -> dict[str, str]:
 def named(text: str, symbols: Mapping[str, str]) -> str:
     """PyTorch's names of entries replaced by the page's."""
     return re.sub(r"[\w.]+\[[\d,]+\]", lambda m: symbols.get(m[0], m[0]), text)
+
+
+def line(found: Finding, state: State, symbols: Mapping[str, str]) -> str:
+    """A finding in the page's names."""
+    text, paths = named(str(found), symbols), nets.layers(state)[:-1]
+    if found.where not in paths:
+        return text
+    level = paths.index(found.where) + 1
+    text = text.replace(f"{found.code} {found.where}:", f"{found.code} hidden layer {level}:")
+    return counted(text, state, level)
+
+
+def counted(text: str, state: State, level: int) -> str:
+    """Units of hidden layer ``level`` numbered as on the page.
+
+    >>> counted("units {0, 1} can never differentiate", State(hidden=(3, 2)), 2)
+    'units {4, 5} can never differentiate'
+    """
+    first = sum(state.hidden[: level - 1]) + 1
+    return UNITS.sub(lambda m: re.sub(r"\d+", lambda n: str(int(n[0]) + first), m[0]), text)

@@ -34,7 +34,7 @@ export default {
             <image v-if="u.level" :x="u.x - radius" :y="u.y - radius"
                    :width="2 * radius" :height="2 * radius" preserveAspectRatio="none" :clip-path="'url(#clip' + u.level + '-' + u.unit + ')'" />
             <text v-if="!u.level" :x="u.x" :y="u.y + 5" text-anchor="middle">{{ u.name }}</text>
-            <text v-else :x="u.x" :y="u.y - radius - 8" text-anchor="middle">{{ u.name }}<tspan v-if="lock(u)" class="lock"> {{ lock(u) }}</tspan></text>
+            <text v-else :x="u.x" :y="u.y - radius - 8" text-anchor="middle">{{ u.name }}<tspan v-if="lock(u)" class="lock" dx="5">{{ lock(u) }}</tspan></text>
           </g>
           <g v-for="b in structure.biases" :key="b.name" class="bias" :class="{ chosen: chosen(b) }" v-bind="weight(b)" v-on="acts(b)">
             <template v-if="!small">
@@ -113,7 +113,7 @@ export default {
     // The field of a chosen weight, in the place of its label.
     box(e) {
       const { x, y } = e.from ? this.label(e) : { x: this.place(e.unit).x, y: this.place(e.unit).y + this.radius + 15 };
-      const width = 70 + 7 * e.name.length;
+      const width = 78 + 7 * e.name.length;
       return { x: x - width / 2, y: y - 20, width, height: 32 };
     },
     knob(b) { const { x, y } = this.place(b.unit); return { x: x + 0.75 * this.radius, y: y + 0.75 * this.radius }; },
