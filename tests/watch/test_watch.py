@@ -482,6 +482,7 @@ def test_layers_that_are_replaced_or_added_are_followed() -> None:
     assert again.rows == w.rows
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*script_method. is deprecated:DeprecationWarning"
 )  # torch.compile's own
