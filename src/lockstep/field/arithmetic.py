@@ -241,8 +241,11 @@ class Field:
         self, shape: tuple[int, ...] | torch.Size, generator: torch.Generator | None
     ) -> Tensor:
         """Fresh random residues, none of them 0."""
-        r = torch.randint(1, self.p, shape, generator=generator, dtype=torch.int64)
-        return (r - self.half - (r <= self.half).long()).to(STORE)
+        out = torch.empty(shape, dtype=STORE)
+        for (part,) in pieces(out.view(-1)):
+            part.random_(0, self.p - 1, generator=generator).sub_(self.half - 0.5)
+            part.add_(part.sign(), alpha=0.5)  # from the middle outwards: -half … -1, 1 … half
+        return out
 
     # -- embedding ------------------------------------------------------------------------------
 

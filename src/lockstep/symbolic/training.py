@@ -89,7 +89,6 @@ class Training:
         self._held: dict[tuple[str, int], Tensor] = {}
         self.colours: dict[str, Tensor] = {}
         """Of every entry at the fixed pattern; empty where one pass showed nothing equal or zero."""
-        self._first_point: Point | None = None
         self._keeps = False
 
     # -- the course of it -----------------------------------------------------------------------------
@@ -103,16 +102,19 @@ class Training:
         trace = Trace(self._fields[:1])
         colours: dict[str, Tensor] | None = None
         # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
-        first = self._pass(0, 0, None, details=True, doubted=lambda one: self._doubted(trace, one))
+        start = self._point(self._fields[0], 0, None)
+        first = self._pass(0, 0, start, details=True, doubted=lambda one: self._doubted(trace, one))
         trace.first, self._keeps = first, bool(first.kept)
         self._note_rest(trace, first.again)
         suspicious = suspicious or any(self._still_equal(group, first) for group in equal)
         if not suspicious and not has_ties(first.units):
             if self._suspects(trace):
-                self._note(trace, self._pass(0, 0, None, sample=1))
-            if not self._suspects(trace):
-                trace.forward = [{n: u[None] for n, u in first.units.items()}]
+                self._note(trace, self._pass(0, 0, start, sample=1))
+            del start  # residues of all weights
+            trace.forward = [{n: u[None] for n, u in first.units.items()}]
+            if not self._suspects(trace) or self._rest_for_ever(trace):
                 return trace
+            trace.forward = []
         self._add_lanes()
         trace.lanes = self._fields
         colours = initial(self._subject.parameters, self._plan)
@@ -130,14 +132,65 @@ class Training:
             pattern = pattern or Pattern(new)
             self._advance(new)
             colours = new
-            self._first_point = None
         raise UndecidedError(
             f"the pattern of the parameters had not settled after {MAX_STEPS} symbolic steps; audit a shallower "
             "part of the model"
         )
 
+    def _rest_for_ever(self, trace: Trace) -> bool:
+        """Whether the suspects have gradient 0 even where every entry is a symbol of its own, but for zeros at rest.
+
+        Then they have it wherever training can lead, whatever is equal there: where those zeros are zero is never
+        left, as long as they stay at rest there, too. So no pattern of all entries is needed. If anything moves the
+        answer is no, and ``trace`` as it was: equal entries might have kept it at rest.
+        """
+        suspects = self._suspects(trace)
+        if self._keeps or any(map(self._plan.has_state, self._plan.keys)):
+            return False
+        still, seen = dict(trace.still), dict(trace.seen)
+        count = {n: trace.frozen(n).numel() for n in suspects}
+        zeros = {n: self._zeros(n, rest) for n, rest in still.items()}
+        self._add_lanes()
+        units = []
+        for lane, f in enumerate(self._fields):
+            one = self._pass(lane, 1, self._generic(f, zeros))
+            self._note(trace, one)
+            moved = any(trace.frozen(n).numel() < count[n] for n in suspects)
+            if moved or any(
+                len(self._zeros(n, trace.still[n])) < len(was) for n, was in zeros.items()
+            ):
+                trace.still, trace.seen = still, seen
+                return False
+            units.append(one.units)
+        trace.lanes = self._fields
+        trace.forward.append(_stack(units))
+        self._set_apart(trace, self._generic(self._fields[0], zeros))
+        return True
+
+    def _zeros(self, name: str, rest: Rest) -> Tensor:
+        """Flat indices of the entries in ``rest`` that are 0 as initialised."""
+        p = self._subject.parameters[name].detach().reshape(-1)
+        still = indices(rest, p.numel())
+        return still[p[still] == 0]
+
+    def _generic(self, f: Field, zeros: Mapping[str, Tensor]) -> Point:
+        """A symbol for every entry that may move, but 0 for those in ``zeros``."""
+
+        def value(name: str) -> Tensor:
+            p = self._subject.parameters[name]
+            if name not in zeros:
+                return f.embed(p)
+            key = stable_key("generic", f.seed, name) & 0x7FFFFFFF
+            drawn = f.symbols(p.shape, torch.Generator().manual_seed(key))
+            drawn.view(-1)[zeros[name]] = 0.0
+            return drawn
+
+        return {name: cache(partial(value, name)) for name in self._subject.parameters}
+
     def _add_lanes(self) -> None:
         """Independent lanes for what looks equal or zero; their primes depend on the weights themselves."""
+        if len(self._fields) > 1:
+            return
         count, seed, digest = self._more
         primes = draw_primes(stable_key("primes", seed, digest()), count)
         self._fields += [
@@ -154,7 +207,8 @@ class Training:
     ) -> None:
         units, gradients = [], []
         for lane in range(len(self._fields)):
-            one = given[lane] if lane < len(given) else self._pass(lane, step, colours)
+            point = self._point(self._fields[lane], lane, colours)
+            one = given[lane] if lane < len(given) else self._pass(lane, step, point)
             fold.fold(lane, one.gradients)
             self._note(trace, one)
             units.append(one.units)
@@ -166,7 +220,7 @@ class Training:
         self,
         lane: int,
         step: int,
-        colours: Mapping[str, Tensor] | None,
+        point: Point,
         *,
         sample: int = 0,
         details: bool = False,
@@ -174,13 +228,12 @@ class Training:
     ) -> Pass:
         if self._progress is not None:
             self._progress(f"symbolic step {step}, field {lane + 1}", step, None)
-        f = self._fields[lane]
         return run_pass(
             self._subject,
             self._example,
             self._places,
-            self._start(f) if step == 0 and lane == 0 else self._point(f, lane, colours),
-            f,
+            point,
+            self._fields[lane],
             step=step,
             sample=sample,
             moving=self._moving,
@@ -193,12 +246,6 @@ class Training:
     def _calls(self, step: int) -> int:
         """Calls that lead up to a pass at ``step``, where the model keeps a state."""
         return min(step, WARM_UP) if self._keeps else 0
-
-    def _start(self, f: Field) -> Point:
-        """Lane 0 as initialised; kept until the first step is taken, since it may be looked at twice."""
-        if self._first_point is None:
-            self._first_point = self._point(f, 0, None)
-        return self._first_point
 
     def _point(self, f: Field, lane: int, colours: Mapping[str, Tensor] | None) -> Point:
         """theta of one lane: embedded as initialised, then drawn from the colours (or advanced additively)."""
@@ -296,8 +343,11 @@ class Training:
             coloured = colours is not None and name in colours and self._plan.update == "any"
             keys[name] = held or [colours[name] if coloured and colours is not None else p.detach()]
         trace.labels = equal_tensors(keys)
+        self._set_apart(trace, self._point(self._fields[0], 0, colours))
+
+    def _set_apart(self, trace: Trace, point: Point) -> None:
+        """Of what never moves, entries that no path leads from on this example count as not read."""
         frozen = {name: trace.frozen(name) for name in trace.still}
-        point = self._point(self._fields[0], 0, colours) if any(map(len, frozen.values())) else {}
         choices: list[Tensor] = []
         dark = unreached(frozen, lambda look: self._shaken(trace, point, look, choices), choices)
         for name, left in dark.items():
