@@ -18,7 +18,7 @@ class Block(nn.Module):
         super().__init__()
         self.mix, self.norm = nn.MultiheadAttention(8, 2, batch_first=True), nn.LayerNorm(8)
         self.up, self.down = nn.Linear(8, 12), nn.Linear(12, 8)
-        self.gate = nn.Parameter(torch.full((8,), gate))
+        self.gate = nn.Parameter(torch.tensor(gate))
         self.read = nn.Linear(8, 3)
         nn.init.constant_(self.down.bias, kept)
 
@@ -73,5 +73,5 @@ def test_both_ways_agree(name: str, update: str, monkeypatch: pytest.MonkeyPatch
 
 def test_a_point_that_is_not_generic_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Training, "_generic", lambda self, f, zeros: self._point(f, 0, None))
-    with pytest.raises(AssertionError, match="frozen|Frozen"):
+    with pytest.raises(AssertionError, match="Frozen"):
         test_both_ways_agree("key bias, a closed gate", "any", monkeypatch)
