@@ -19,7 +19,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from lockstep.lab.address import decoded
 from lockstep.lab.state import Selection, State
 
-PATIENCE = 60.0  # seconds: the machine may be busy with other things
+PATIENCE = 180.0  # seconds: the machine may be busy with other things
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"

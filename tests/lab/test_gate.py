@@ -20,6 +20,7 @@ from lab.serving import Served
 from lockstep.lab.gate import Gate
 from lockstep.lab.messages import objection
 
+PATIENCE = 120  # seconds: the machine may be busy with other things
 UNSEEN = 20  # seconds after which the lab drops a page that nobody looks at
 
 EVENT = {"client_id": "c", "id": 3, "listener_id": "l", "args": ['"w1"']}
@@ -175,8 +176,11 @@ async def talk(served: Served, chance: random.Random, count: int) -> int:
             ) as socket:
                 await socket.send("40")
                 while sent < count:
-                    sent += 1
-                    await socket.send(mutated(chance, client))
+                    sent, message = sent + 1, mutated(chance, client)
+                    await socket.send(message)
+                    # A wrong one ends the connection, however busy the server is.
+                    if objection(message):
+                        await asyncio.wait_for(socket.wait_closed(), PATIENCE)
                     await asyncio.sleep(0.002)
         except websockets.ConnectionClosed:
             closed += 1
