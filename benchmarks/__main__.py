@@ -1,6 +1,6 @@
 """Ratios within one run: audit against float32 forward + backward, and against training in float64.
 
-    python -m benchmarks [name ...]      names: gpt resnet growth units training train explain watching
+    python -m benchmarks [name ...]      names: gpt biased resnet growth units training train explain watching
 
 Every figure is a ratio of medians taken alternately in one process, since machines are shared and noisy; the
 spread of each is printed beside it. Nothing is written anywhere.
@@ -91,6 +91,12 @@ def gpt() -> None:
     """36M-parameter GPT-like model, 2 x 4 tokens. Run alone for an honest memory figure."""
     torch.manual_seed(0)
     against_step("GPT-like, 4 layers, width 768, 2 x 4 tokens", GPT(), ids(2, 4))
+
+
+def biased() -> None:
+    """The same model with biases of the keys, which are frozen: as most transformers are."""
+    torch.manual_seed(0)
+    against_step("GPT-like with frozen key biases", GPT(bias=True), ids(2, 4))
 
 
 def resnet() -> None:
@@ -224,7 +230,7 @@ def watching(rounds: int = 3) -> None:
 
 
 BENCHMARKS = {
-    f.__name__: f for f in (gpt, resnet, growth, units, training, train, explain, watching)
+    f.__name__: f for f in (gpt, biased, resnet, growth, units, training, train, explain, watching)
 }
 
 if __name__ == "__main__":

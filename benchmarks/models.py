@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward; no bias before the softmax, so that nothing is frozen."""
+    """Pre-norm attention and feed-forward; without a bias before the softmax nothing is frozen."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, bias: bool) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.out = nn.Linear(width, width)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
@@ -34,11 +34,16 @@ class GPT(nn.Module):
     """``GPT()`` has 36 million parameters."""
 
     def __init__(
-        self, width: int = 768, layers: int = 4, vocabulary: int = 5000, heads: int = 12
+        self,
+        width: int = 768,
+        layers: int = 4,
+        vocabulary: int = 5000,
+        heads: int = 12,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.token, self.position = nn.Embedding(vocabulary, width), nn.Embedding(64, width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, bias) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
 
     def forward(self, ids: Tensor) -> Tensor:
