@@ -62,20 +62,29 @@ class Step:
         self._keys = plan.keys
 
     def fold(self, lane: int, gradients: Mapping[str, Gradient]) -> None:
-        """Take in one lane's gradients."""
+        """Take in one lane's gradients: times an odd number of 63 bits, one for each lane, added up modulo 2^64."""
+        factor = stable_key("lane", lane) | 1
         for name, hashed in self._hash.items():
-            key = stable_key("H", self._keys[name], lane)
             g = gradients[name].residues()
-            h, s = hashed.view(-1), self._sign[name].view(-1)
-            flat = g.reshape(-1) if g is not None else torch.zeros(()).expand(h.shape)
+            if g is None:
+                continue
+            h, s, flat = hashed.view(-1), self._sign[name].view(-1), g.reshape(-1)
+            unsigned = bool((s == 0).any())
             for start in range(0, h.numel(), CHUNK):
                 part = slice(start, start + CHUNK)
                 move = flat[part].long()
-                s[part] = torch.where(s[part] == 0, move.sign().to(torch.int8), s[part])
-                h[part] = _nonzero(mix(h[part] + move * s[part], key))
+                if unsigned:
+                    s[part] = torch.where(s[part] == 0, move.sign().to(torch.int8), s[part])
+                h[part] += move.mul_(s[part]).mul_(factor)
 
     def colours(self) -> dict[str, Tensor]:
-        return {n: h * self._sign[n] for n, h in self._hash.items()}
+        """The new colour of each entry."""
+        return {n: self._mixed(n, h) * self._sign[n] for n, h in self._hash.items()}
+
+    def _mixed(self, name: str, hashed: Tensor) -> Tensor:
+        key = stable_key("H", self._keys[name])
+        parts = hashed.view(-1).split(CHUNK)
+        return torch.cat([_nonzero(mix(h, key)) for h in parts]).view(hashed.shape)
 
 
 class Pattern:
