@@ -13,6 +13,9 @@ from ..arithmetic import TERMS, Field
 from ..outer import Factors, worthwhile
 from ..registry import rule
 
+WIDENED = 1 << 20
+"""Weights that are held in float64 at a time, as far as channels allow."""
+
 _conv = torch.ops.aten.convolution.default
 _conv_backward = torch.ops.aten.convolution_backward.default
 
@@ -35,11 +38,17 @@ def convolution(
     geometry = (stride, padding, dilation, transposed, output_padding, groups)
     per_channel = prod(w.shape[2:])
     channels = w.shape[0] // groups if transposed else w.shape[1]
-    if channels * per_channel <= TERMS:
+    step = _at_once(w, channels, per_channel)
+    if channels <= step:
         out = f.reduce(_conv(x.double(), w.double(), None, *geometry))
     else:
-        out = _split_channels(f, x, w, geometry, max(1, TERMS // per_channel))
+        out = _split_channels(f, x, w, geometry, step)
     return out if bias is None else f.add(out, bias.view(-1, *[1] * (x.dim() - 2)))
+
+
+def _at_once(w: Tensor, channels: int, per_channel: int) -> int:
+    """Channels that one exact sum may join, and whose weights are few enough to be widened together."""
+    return max(1, min(TERMS // per_channel, WIDENED * channels // max(1, w.numel())))
 
 
 def _split_channels(f: Field, x: Tensor, w: Tensor, geometry: tuple[Any, ...], step: int) -> Tensor:
@@ -105,8 +114,9 @@ def _input_gradient(
     groups = geometry[-1]
     per_channel = prod(w.shape[2:])
     outputs = w.shape[1] if geometry[3] else w.shape[0] // groups
-    if outputs * per_channel > TERMS and groups == 1:
-        step, total = max(1, TERMS // per_channel), None
+    step = _at_once(w, outputs, per_channel)
+    if outputs > step and groups == 1:
+        total = None
         for o in range(0, outputs, step):
             part = w[:, o : o + step] if geometry[3] else w[o : o + step]
             term = _backward(f, grad[:, o : o + step], x, part, geometry, 0)
