@@ -45,7 +45,7 @@ def test_the_share_is_kept_and_the_steps_left_out_are_told(monkeypatch, row, loo
     assert sorted(taken + budget.skipped) == list(range(0, 20_000, 100))
     # Everything counts, what is taken unasked too; room for the last row is kept.
     assert clock.now - 20_000 + row <= 0.05 * 20_000
-    assert taken[:2] == [0, 100]
+    assert taken[0] == 0 and len(taken) > 2
     assert any(step > 2000 for step in budget.skipped) == (row > 4 or look > 0)
     # And it is used: at least half of what may be spent is.
     assert row < 5 or clock.now - 20_000 > 0.025 * 20_000
@@ -62,7 +62,7 @@ def test_setting_up_counts_and_time_between_two_trainings_does_not(monkeypatch) 
     budget.end()
     clock.now += 100_000.0
     budget.begin()
-    assert first == [0, 100]
+    assert first == [0]
     assert clock.run(budget, 601, 1.0) == [500, 600]  # (30 + 2 + 2) / .04 = 850 steps
 
 
@@ -105,7 +105,7 @@ def slowly(every: int | None, by: str = "optimizer", **settings) -> tuple[list[i
 @pytest.mark.parametrize("by", ["optimizer", "loop", "callback"])
 def test_the_default_stretches_the_interval(by: str) -> None:
     taken, skipped = slowly(None, by)
-    assert taken[:2] == [0, 100] and taken[-1] == 400
+    assert taken[0] == 0 and taken[-1] == 400
     assert skipped and sorted({*taken, *skipped}) == [0, 100, 200, 300, 400]
 
 

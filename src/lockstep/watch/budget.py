@@ -3,10 +3,10 @@
 Everything that a watch does is timed: setting it up, its part of every update, rows with their hooks and sinks, looks
 at ties. A row that falls due is taken if all that has been spent, what this row costs (the median of the last five),
 and as much again for the last one come to at most four fifths of ``share`` of the time that training has taken;
-otherwise it is left out, its step is noted in ``skipped``, and the next one in the interval has its turn. Three rows
-are taken whatever they cost, and counted: the first, the second, from which the rule learns the cost (the first also
-pays for PyTorch's warming up), and the last. Looks at ties are taken after each of the first hundred updates; from then
-on as many as half of the share allows, and as rows leave room for.
+otherwise it is left out, its step is noted in ``skipped``, and the next one in the interval has its turn. Two rows are
+taken whatever they cost, and counted: the first, from which the rule learns the cost, and the last. Looks at ties are
+taken after each of the first hundred updates; from then on as many as half of the share allows, and as rows leave room
+for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from types import TracebackType
 
 SHARE = 0.05
 AIM = 0.8  # of the share: steps after a row find cold caches, which no clock tells
-FREE_ROWS = 2
 FREE_LOOKS = 100
 REMEMBERED = 5
 
@@ -99,7 +98,7 @@ class Budget:
 
     def row_is_due(self, step: int) -> bool:
         """Whether the row of ``step`` can be afforded; if not, that is noted."""
-        if self.share is None or not self._rows or len(self._costs) < FREE_ROWS:
+        if self.share is None or not self._rows or not self._costs:
             return True
         now, training = time.perf_counter(), self._training()
         spent = now - self._begun - training
