@@ -633,7 +633,10 @@ SHAPED = frozenset(
 """Ops of whose operand only the shape counts."""
 
 PICKS = frozenset(("where", "masked_fill"))
+"""Ops that put a constant where a condition says, and conditions may depend on the example."""
+
 JOINS = frozenset(("cat", "stack", "hstack", "vstack", "block_diag", "constant_pad_nd"))
+"""Ops whose shapes may: ones and zeros joined by length are a mask."""
 
 WRITES = frozenset(
     "index_put _index_put_impl _unsafe_index_put index_add index_copy scatter scatter_add scatter_reduce "

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from math import isfinite, prod
+from math import prod
 
 import torch
 from torch import Tensor
 
 from ..field.arithmetic import STORE, Field, mix, stable_key
+from ..field.residue import has_infinite
 from .gradients import Gradient
 
 ROWS = 3
@@ -69,7 +70,7 @@ def fingerprint(f: Field, x: Tensor, axis: int, key: object) -> Tensor:
         return torch.zeros(ROWS, units, dtype=STORE)
     rows = random_rows(f, columns.shape[0], key)
     prints = f.matmul(rows, columns)
-    if isfinite(prints.sum()):
+    if not has_infinite(prints):
         return prints
     return f.matmul(rows, torch.where(torch.isinf(columns), columns.sign() * f.half, columns))
 

@@ -107,14 +107,13 @@ class Training:
         trace.first, self._keeps = first, bool(first.kept)
         self._note_rest(trace, first.again)
         suspicious = suspicious or any(self._still_equal(group, first) for group in equal)
-        if not suspicious and not has_ties(first.units):
-            if self._suspects(trace):
-                self._note(trace, self._pass(0, 0, start, sample=1))
-            del start  # residues of all weights
-            trace.forward = [{n: u[None] for n, u in first.units.items()}]
-            if not self._suspects(trace) or self._rest_for_ever(trace):
-                return trace
-            trace.forward = []
+        apart = not suspicious and not has_ties(first.units)
+        if apart and self._suspects(trace):
+            self._note(trace, self._pass(0, 0, start, sample=1))
+        del start  # residues of all weights
+        if apart and (not self._suspects(trace) or self._rest_for_ever(trace)):
+            trace.forward.insert(0, {n: u[None] for n, u in first.units.items()})
+            return trace
         self._add_lanes()
         trace.lanes = self._fields
         colours = initial(self._subject.parameters, self._plan)
