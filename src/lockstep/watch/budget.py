@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -41,7 +42,8 @@ class Budget:
         self._trained, self._begun = 0.0, time.perf_counter()
         self._row: float | None = None
         self._ended = False
-        self._looks: list[float] = []
+        self._looks: deque[float] = deque(maxlen=REMEMBERED)
+        self._look_count, self._looking_took = 0, 0.0
         self._looked, self._looked_after, self._pace = 0.0, 0, 0.0
 
     def spending(self) -> Budget:
@@ -109,22 +111,22 @@ class Budget:
 
     def look_is_due(self) -> bool:
         """Whether tied units can be compared after this update, too."""
-        if self.share is None or len(self._looks) < FREE_LOOKS:
+        if self.share is None or self._look_count < FREE_LOOKS:
             return True
         return self._wait() <= 0
 
     def updates_between_looks(self) -> int:
         """How many updates pass before the next look can be afforded, if they go on as the last ones did."""
-        if self.share is None or len(self._looks) < FREE_LOOKS or not self._pace:
+        if self.share is None or self._look_count < FREE_LOOKS or not self._pace:
             return 0
         return max(0, math.ceil(self._wait() / self._pace))
 
     def _wait(self) -> float:
         """Seconds of training until a look can be afforded: by half of the share, and by what rows have left of it."""
         assert self.share is not None
-        training, look = self._training(), statistics.median(self._looks[-REMEMBERED:])
+        training, look = self._training(), statistics.median(self._looks)
         spent = time.perf_counter() - self._begun - training
-        looks = (sum(self._looks) + look) / (AIM * self.share / 2)
+        looks = (self._looking_took + look) / (AIM * self.share / 2)
         return max(looks, (spent + look + self._row_costs()) / (AIM * self.share)) - training
 
     def _row_costs(self) -> float:
@@ -141,4 +143,6 @@ class Budget:
             if updates > self._looked_after:
                 self._pace = (training - self._looked) / (updates - self._looked_after)
             self._looked, self._looked_after = training, updates
-            self._looks.append(time.perf_counter() - start)
+            cost = time.perf_counter() - start
+            self._looks.append(cost)
+            self._look_count, self._looking_took = self._look_count + 1, self._looking_took + cost
