@@ -346,12 +346,13 @@ def _thin(a: Tensor, b: Tensor) -> bool:
 
 @lru_cache(maxsize=16)
 def _power_table(p: int) -> Tensor:
-    """``2^k`` for ``k = 0 .. p-2``, by doubling the table."""
-    field = Field(p)
-    table = torch.ones(1, dtype=STORE)
-    while table.numel() < p - 1:
-        table = torch.cat([table, field.scale(table, field._power(table.numel()))])
-    return table[: p - 1].clone()
+    """``2^k`` for ``k = 0 .. p-2``; what is known of it, times a power, gives as many again."""
+    field, table, known = Field(p), torch.ones(p - 1, dtype=STORE), 1
+    while known < p - 1:
+        more = min(known, p - 1 - known, CHUNK)
+        table[known : known + more] = field.scale(table[:more], field._power(known))
+        known += more
+    return table
 
 
 @lru_cache(maxsize=16)
@@ -359,5 +360,7 @@ def _inverse_table(p: int) -> Tensor:
     """``1/a`` at index ``a + (p-1)/2``: 2 is a primitive root, so ``1/2^k = 2^(p-1-k)``."""
     powers, half = _power_table(p), (p - 1) // 2
     table = torch.full((p,), 12345.0, dtype=STORE)
-    table[(powers + half).long()] = torch.cat([powers[:1], powers[1:].flip(0)])
+    table[half + 1] = 1.0
+    for power, inverse in pieces(powers[1:], powers[1:].flip(0)):
+        table[(power + half).long()] = inverse
     return table

@@ -13,7 +13,7 @@ from ..arithmetic import TERMS, Field
 from ..outer import Factors, worthwhile
 from ..registry import rule
 
-WIDENED = 1 << 20
+WIDENED = 1 << 19
 """Weights that are held in float64 at a time, as far as channels allow."""
 
 _conv = torch.ops.aten.convolution.default

@@ -24,14 +24,21 @@ Picked = tuple[Tensor, Tensor]
 def _pick(f: Field, x: Tensor, windows: Windows) -> Picked:
     """(values, flat indices), both (..., *out)."""
     active().infinite = True  # what lies outside a window is minus infinity
-    entries = windows.gather(x, -torch.inf)
-    c = shares(f, entries, (-1,))
-    value = mixed(f, entries, c, (-1,), False)
-    flat = windows.flat.expand(value.shape[0], -1, -1).gather(-1, pick(f, entries, -1)[1])
+    planes = windows.planes(x)
+    value, flat, c = map(torch.cat, zip(*(_of_planes(f, p, windows) for p in planes), strict=True))
     shape = (*x.shape[: x.dim() - len(windows.out)], *windows.out)
     flat = flat.reshape(shape)
     active().share(flat, (windows, c))
     return value.reshape(shape), flat
+
+
+def _of_planes(f: Field, planes: Tensor, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
+    """(values, flat indices, predicates) of a few planes."""
+    entries = windows.gather(planes, -torch.inf)
+    c = shares(f, entries, (-1,))
+    flat = windows.flat.expand(entries.shape[0], -1, -1)
+    index = flat.gather(-1, pick(f, entries, -1)[1])
+    return mixed(f, entries, c, (-1,), False), index, c
 
 
 def spread(f: Field, grad: Tensor, index: Tensor, shape: torch.Size, n: int) -> Tensor:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from ..arithmetic import Field
 
+AT_ONCE = 1 << 17
+"""Entries of windows that are looked at together."""
+
 Table = tuple[Tensor, Tensor]
 """Of one dimension: (outputs, window) positions, and which of them are inside the input."""
 
@@ -47,6 +50,10 @@ class Windows:
             inside = _outer(inside, ok, torch.logical_and)
         self.flat, self.inside, self.total = flat, inside, prod(sizes)
         self.out = [at.shape[0] for at, _ in tables]
+
+    def planes(self, x: Tensor) -> tuple[Tensor, ...]:
+        """``x`` as planes (N, entries), a few at a time: windows overlap, so they hold far more numbers than planes."""
+        return x.reshape(-1, self.total).split(max(1, AT_ONCE // max(1, self.flat.numel())))
 
     def gather(self, x: Tensor, blank: float) -> Tensor:
         """(N.., positions, window); entries that do not count are ``blank``."""
