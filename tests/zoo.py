@@ -598,6 +598,47 @@ class Vmapped(nn.Module):
         return torch.func.vmap(member)(self.w1, self.w2).mean(0)
 
 
+class Bare(nn.Module):
+    """Two networks of bare parameters with equal values, added; they are read with equal scalars, or not."""
+
+    def __init__(self, equal: bool) -> None:
+        super().__init__()
+        w, u = torch.randn(4, 3), torch.randn(2, 4)
+        self.w = nn.ParameterList([w, w.clone()])
+        self.u = nn.ParameterList([u, u.clone()])
+        self.a = nn.Parameter(torch.tensor(0.5))
+        self.b = nn.Parameter(torch.tensor(0.5 if equal else 0.75))
+
+    def forward(self, x):
+        left, right = (torch.tanh(x @ w.T) @ u.T for w, u in zip(self.w, self.u, strict=True))
+        return self.a * left + self.b * right
+
+
+class Empty(nn.Module):
+    """Twins beside layers and parameters that have no entries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, _ = tied(mlp(3, 4, 2))
+        # Given, not drawn: PyTorch warns that there is nothing to draw.
+        self.inn, self.out = linear(torch.zeros(1, 3), [0.0]), linear(torch.zeros(2, 1))
+        for layer, i, o in ((self.inn, 3, 0), (self.out, 0, 2)):
+            layer.weight = nn.Parameter(torch.zeros(o, i))
+        self.inn.bias = nn.Parameter(torch.zeros(0))
+        self.none, self.thin = nn.Parameter(torch.zeros(0)), nn.Parameter(torch.zeros(2, 0))
+
+    def forward(self, x):
+        return self.body(x) + self.out(torch.tanh(self.inn(x))) + self.thin.sum(1)
+
+
+@torch.no_grad()
+def masked_gradient() -> Built:
+    """The gradient of one row is masked by a hook, as for rows of a table that are to stay."""
+    model, x = mlp(3, 4, 2)
+    model[0].weight.register_hook(lambda g: g * torch.tensor([[0.0], [1], [1], [1]]).to(g))
+    return model, x
+
+
 class Siblings(nn.Module):
     """Two fresh LayerNorms: equal constants, in parallel or not; nothing else is tied."""
 
@@ -1590,6 +1631,12 @@ STRUCTURE = [
     Case("vmapped ensemble, mean", lambda: (Vmapped(True), data(6, 2)), frozen={},
          classes={"w1": together(3), "w2": together(3)}),
     Case("vmapped ensemble, random", lambda: (Vmapped(False), data(6, 2)), classes={"w1": alone(3)}, **HEALTHY),
+    Case("bare parameters side by side", lambda: (Bare(True), data(6, 3)), frozen={}, **MODULES_LOCKED,
+         locked=(("module", ("w.0", "w.1"), (0, 1)), ("module", ("u.0", "u.1"), (0, 1)), ("module", ("a", "b"), (0, 1)))),
+    Case("bare parameters, read differently", lambda: (Bare(False), data(6, 3)), **CLEAN),
+    Case("layers without entries", lambda: (Empty(), data(6, 3)), frozen={}, kinds=frozenset({"twin"}),
+         classes={"body.0": pair(4)}, trainer=False),
+    Case("a mask of gradients freezes", masked_gradient, frozen={"0.weight": 3}, absent=("LS009",), trainer=False),
     Case("F14 P5 A = B = 0", lambda: (Adapter(0), data(6, 8)), frozen={"A": 32, "B": 24}, present=("LS004",)),
     Case("F14 P5 two rows of A", lambda: (Adapter(2), data(6, 8)), frozen={"A": 16, "B": 12}, present=("LS004",)),
     Case("F14 B = 0, A random", lambda: (Adapter(4), data(6, 8)), classes={"A": alone(4)}, **HEALTHY),

@@ -14,6 +14,7 @@ from .errors import UsageError
 from .partition import findings as find
 from .partition.modules import (
     Names,
+    bare_parameters,
     copied,
     equal_now,
     padding_rows,
@@ -82,8 +83,9 @@ def audit(
         canonical = {id(p): n for n, p in subject.parameters.items()}
         where: list[Place] = list(subject.places)
         names = parameters_by_module(subject.modules, canonical)
-        equal = equal_now(subject.modules, names, subject.parameters)
-        copies = copied(equal, names, subject.parameters)
+        lockable = names | bare_parameters(where, subject.parameters)
+        equal = equal_now(subject.modules, lockable, subject.parameters)
+        copies = copied([g for g in equal if g[0] in names], names, subject.parameters)
 
         def train(plan: Plan, quiet: bool = False) -> Trace:
             training = Training(
@@ -97,17 +99,17 @@ def audit(
                 progress=progress,
                 digest=sealed,
             )
-            return training.run([[names[path] for path in group] for group in equal])
+            return training.run([[lockable[path] for path in group] for group in equal])
 
         trace: Trace = train(plan)
         stricter = _stricter(train, plan, trace)
-        result: Verdict = verdict(subject, where, trace, names, stricter)
+        result: Verdict = verdict(subject, where, trace, lockable, stricter)
         explain = _explainer(subject, where, trace)
         because = _because(result, explain, trace.first.unseen)
         padding = padding_rows(subject.modules, canonical)
         findings = _findings(result, because, copies, names, padding, trace)
         if trace.noisy:
-            quiet: Verdict = verdict(subject, where, train(plan, quiet=True), names)
+            quiet: Verdict = verdict(subject, where, train(plan, quiet=True), lockable)
             findings += find.of_noise(_saved(result, quiet), list(trace.noisy))
     found = Audit(
         layers=result.layers,
@@ -204,7 +206,7 @@ def _findings(
     units = trace.first.units
     parallel = [paths for paths in apart if side_by_side(paths, list(units), units)]
     return [
-        *find.of_locked(result.locked, result.layers),
+        *find.of_locked(result.locked, result.layers, names),
         *find.of_frozen(result.frozen, padding),
         *find.of_forward_twins(result.layers, because),
         *find.of_parallel([paths for paths in parallel if paths[0] not in because]),

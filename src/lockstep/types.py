@@ -65,8 +65,8 @@ class Layer:
 class Group:
     """Units, or modules, that are locked to one another for ever.
 
-    ``where`` is a layer's name, or for ``kind="module"`` the tuple of module paths; ``units`` are
-    indices into the layer (or into ``where``). Of a mirror group, ``signs`` says who is whose negative.
+    ``where`` is a layer's name, or for ``kind="module"`` the tuple of paths of modules (or names of bare parameters);
+    ``units`` are indices into the layer (or into ``where``). Of a mirror group, ``signs`` says who is whose negative.
 
     Source: ``docs/theory.md`` (equitable partitions: Joudaki et al., arXiv 2510.00304).
     The kinds: ``docs/glossary.md``.

@@ -9,6 +9,7 @@ import pytest
 import torch
 from attacks.forging import balanced, certify, example, healthy, mirrored, noisy, tied
 from torch import nn
+from torch.nn.utils import prune
 from zoo import ROWS
 
 import lockstep
@@ -264,6 +265,16 @@ def test_a_balanced_lock_is_checked_for_the_first_steps_only():
     audit = lockstep.audit(balanced(), example(3), update="additive")
     checked = lockstep.check(audit, balanced(), example(3))
     assert checked.trained == ("SGD with momentum", "AdamW")
+
+
+def test_a_pruned_model_that_has_run_is_trained():
+    """It keeps the weight it computed last, which has a graph and cannot be copied with it."""
+    net, x = tied(), example()
+    prune.identity(net[0], "weight")
+    assert net(x).requires_grad
+    kept = net[0].weight
+    assert lockstep.check(lockstep.audit(net, x), net, x).trained
+    assert net[0].weight is kept
 
 
 def test_a_hook_that_bends_a_gradient_is_taken_along():

@@ -19,7 +19,6 @@ A tie that is claimed to break (singletons) is not tested here: some separate to
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from lockstep.certificate.observe import Watch
 from lockstep.certificate.optimizers import Make, optimizers
 from lockstep.certificate.question import Question, few
 from lockstep.certificate.samples import call, floats, fresh
+from lockstep.symbolic.subject import duplicate
 
 EQUAL, STILL = 1e-9, 1e-9
 STEPS, CLIP = 5, 1.0
@@ -70,7 +70,7 @@ def train(question: Question, moving: frozenset[str]) -> Training:
 
 def copied(model: nn.Module) -> nn.Module:
     """A deep copy in float64. Hooks on parameters, which may bend gradients, do not come along by themselves."""
-    net: nn.Module = copy.deepcopy(model).double()
+    net: nn.Module = duplicate(model).double()
     for p, q in zip(model.parameters(), net.parameters(), strict=True):
         for hook in (p._backward_hooks or {}).values():
             q.register_hook(hook)
@@ -170,11 +170,9 @@ class _Course:
         for group in self.question.claim.locked:
             if isinstance(group.where, str):
                 continue
-            first, *rest = (
-                dict(self.net.get_submodule(path).named_parameters()) for path in group.where
-            )
+            first, *rest = (list(self._below(path)) for path in group.where)
             for path, other in zip(group.where[1:], rest, strict=True):
-                for (_, p), (_, q) in zip(first.items(), other.items(), strict=True):
+                for p, q in zip(first, other, strict=True):
                     scale = max(float(p.detach().abs().max()), 1e-30)
                     gap = float((p.detach() - q.detach()).abs().max()) / scale if p.numel() else 0.0
                     if not gap <= EQUAL:
@@ -183,6 +181,13 @@ class _Course:
                             step,
                             gap,
                         )
+
+    def _below(self, path: str) -> Iterator[Tensor]:
+        """The parameters of a module, or the one of that name."""
+        try:
+            yield self.net.get_parameter(path)
+        except AttributeError:
+            yield from self.net.get_submodule(path).parameters()
 
     def _compare_gradients(self, step: int) -> None:
         grads = [p.grad for p in self.parameters.values() if p.grad is not None and p.numel()]

@@ -1,4 +1,7 @@
-"""Locked modules, verified: whole parameters of modules that stay equal in every field."""
+"""Locked modules, verified: whole parameters of modules that stay equal in every field.
+
+A bare parameter that is a layer of its own counts as a module, under its own name.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,15 @@ def members(subject: Any) -> Members:
     }
 
 
+def lockable(subject: Any) -> Members:
+    """:func:`members`, and bare parameters as modules of their own."""
+    alone = {place.name for place in subject.places if place.source == "parameter"}
+    return {**members(subject), **{name: (name,) for name in alone & set(subject.parameters)}}
+
+
 def gradients_agree(subject: Any, gradients: Mapping[str, Any]) -> bool:
     """Whether two modules of one class hold the same values and got the same gradients in one pass."""
-    own = members(subject)
+    own = lockable(subject)
     for paths in _copies(subject, own):
         points = {name: gradients[name].residues() for path in paths for name in own[path]}
         keys = {own[path]: tuple(map(_label, map(points.get, own[path]))) for path in paths}
@@ -105,9 +114,8 @@ def _alike(subject: Any, own: Members, points: list[Any]) -> Keys:
     label = {name: tuple(_label(point[name]) for point in points) for name in subject.parameters}
     found: Keys = {}
     for path, names in own.items():
-        found.setdefault((type(subject.modules[path]), tuple(label[n] for n in names)), []).append(
-            path
-        )
+        kind = type(subject.modules.get(path))  # None: a parameter
+        found.setdefault((kind, tuple(label[n] for n in names)), []).append(path)
     return found
 
 
@@ -123,7 +131,7 @@ def _label(t: Tensor | None) -> tuple[object, ...]:
 
 def module_refutations(question: Question, subject: Any, course: Course) -> Iterator[str]:
     """Claimed twins that come apart, and twins that are not claimed."""
-    own = members(subject)
+    own = lockable(subject)
     groups = [g.where for g in question.claim.locked if not isinstance(g.where, str)]
     # Equal ends exist only where there was a course to the end; a glance sees everything apart.
     alike = _alike(subject, own, course.points) if course.points else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..types import Classes, Finding, Frozen, Group, Layer
 from .classes import shared
@@ -14,9 +14,11 @@ def shortened(units: Sequence[int], limit: int = 12) -> str:
     return text if len(units) <= limit else f"{text}, ... ({len(units)} in all)"
 
 
-def of_locked(groups: Sequence[Group], layers: Mapping[str, Layer]) -> list[Finding]:
-    """LS001, LS002, LS003, LS005: one finding a layer and kind, one a group of modules."""
-    out = [_modules(g) for g in groups if g.kind == "module"]
+def of_locked(
+    groups: Sequence[Group], layers: Mapping[str, Layer], modules: Collection[str]
+) -> list[Finding]:
+    """LS001, LS002, LS003, LS005: one finding a layer and kind, one a group of ``modules`` or of bare parameters."""
+    out = [_modules(g, modules) for g in groups if g.kind == "module"]
     by_place: dict[tuple[str, str], list[Group]] = {}
     for g in groups:
         if isinstance(g.where, str):
@@ -57,12 +59,13 @@ def _units(where: str, kind: str, groups: list[Group], layer: Layer) -> Finding:
     )
 
 
-def _modules(g: Group) -> Finding:
+def _modules(g: Group, modules: Collection[str]) -> Finding:
     paths = g.where if isinstance(g.where, tuple) else (g.where,)
+    what = "modules" if paths[0] in modules else "parameters"
     return Finding(
         "LS003",
         paths[0],
-        f"modules {', '.join(paths[:8])} are exact twins for ever: they learn the same thing",
+        f"{what} {', '.join(paths[:8])} are exact twins for ever: they learn the same thing",
         "initialise each with its own random numbers (not one seed, one initializer instance or deepcopy), or "
         "feed or read them differently",
     )

@@ -1,16 +1,17 @@
 """Modules with equal parameters: locked twins for ever, or copies that will separate.
 
-Candidates are modules of one class whose parameters have equal shapes. As initialised their values are
-compared exactly; at the fixed pattern, by their colours.
+Candidates are modules of one class whose parameters have equal shapes, and bare parameters (each under its own name).
+As initialised their values are compared exactly; at the fixed pattern, by their colours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from ..symbolic.places import Place
 from ..symbolic.training import equal_tensors
 
 Names = dict[str, tuple[str, ...]]
@@ -27,6 +28,11 @@ def parameters_by_module(modules: Modules, canonical: Mapping[int, str]) -> Name
     return out
 
 
+def bare_parameters(places: Iterable[Place], parameters: Mapping[str, Tensor]) -> Names:
+    """Bare parameters, which are layers of their own: name → itself alone."""
+    return {p.name: (p.name,) for p in places if p.source == "parameter" and p.name in parameters}
+
+
 def padding_rows(modules: Modules, canonical: Mapping[int, str]) -> dict[str, int]:
     """Embedding table → the row that ``padding_idx`` keeps from learning."""
     return {
@@ -39,10 +45,11 @@ def padding_rows(modules: Modules, canonical: Mapping[int, str]) -> dict[str, in
 
 
 def _groups(modules: Modules, names: Names, key: Mapping[str, object]) -> list[tuple[str, ...]]:
-    """Paths of modules of one class whose parameters have equal keys."""
+    """Paths of modules of one class (or names of bare parameters) whose parameters have equal keys."""
     found: dict[object, list[str]] = {}
     for path, own in names.items():
-        found.setdefault((type(modules[path]), tuple(key[n] for n in own)), []).append(path)
+        kind = type(modules[path]) if path in modules else nn.Parameter
+        found.setdefault((kind, tuple(key[n] for n in own)), []).append(path)
     groups = [tuple(paths) for paths in found.values()]
     groups = [_distinct(paths, names) for paths in groups]
     return [g for g in groups if len(g) > 1]

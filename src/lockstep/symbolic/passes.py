@@ -81,8 +81,10 @@ def run_pass(
         cell = Promised(residues, parameter=name)
         leaves[name] = promised(original.shape, cell, original.dtype)
         leaves[name].requires_grad_(original.requires_grad)
-        for hook in (original._backward_hooks or {}).values() if original.requires_grad else ():
-            leaves[name].register_hook(hook)  # the user's own masks and scales of gradients
+        # The user's own masks and scales of gradients; where there is a path they do not take it away.
+        hooks = (original._backward_hooks or {}) if original.requires_grad and not shaken else {}
+        for hook in hooks.values():
+            leaves[name].register_hook(hook)
     tensors: dict[str, Tensor] = dict(leaves)
     tensors |= {name: _constant(buffer) for name, buffer in subject.buffers.items()}
     earlier = [symbols(example.inputs, f, generator, example.data) for _ in range(calls)]

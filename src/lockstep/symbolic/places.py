@@ -38,7 +38,10 @@ class Place:
 
 
 def places(model: nn.Module, canonical: dict[int, str]) -> list[Place]:
-    """All layers in the order of ``model.named_modules()``; ``canonical`` names each parameter by id."""
+    """All layers in the order of ``model.named_modules()``; ``canonical`` names each parameter by id.
+
+    Parameters without entries have no units.
+    """
     found: list[Place] = []
     for path, module in model.named_modules():
         if isinstance(module, parametrize.ParametrizationList):
@@ -46,7 +49,7 @@ def places(model: nn.Module, canonical: dict[int, str]) -> list[Place]:
         own = {
             key: (canonical[id(p)], p)
             for key, p in module._parameters.items()
-            if p is not None and id(p) in canonical
+            if p is not None and p.numel() and id(p) in canonical
         }
         if not own and not parametrize.is_parametrized(module):
             continue

@@ -149,6 +149,8 @@ class Recorder:
             factors = [x.cell.parameter for x in (a, b) if isinstance(x, Residue)]
             self._multiplied.update(p for p in factors if p)
         if name in PRODUCTS:
+            if a.numel() == 0 or b.numel() == 0:
+                return
             if isinstance(b, Residue) and b.cell.parameter and b.dim() == 2:
                 self._matrix(a, b if name != "linear" else b.t(), result)
             elif (

@@ -90,8 +90,22 @@ def subject_of(model: Any) -> Subject:
     )
 
 
+def duplicate(model: nn.Module) -> nn.Module:
+    """A deep copy, also of modules that keep what they computed last (``prune``, ``weight_norm`` of old).
+
+    Tensors that have a graph cannot be copied with it; they are computed anew by the next call.
+    """
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(model, computed)
+
+
 def _copied(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-    twin = copy.deepcopy(model)
+    twin = duplicate(model)
     if dtype is None:
         return twin
 

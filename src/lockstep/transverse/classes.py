@@ -45,7 +45,7 @@ class Layout:
         sizes = [shape.numel() for shape in self.shapes.values()]
         parts = flat.split(sizes, dim=-1)
         return {
-            name: part.reshape(*flat.shape[:-1], *shape)
+            name: part.reshape((*flat.shape[:-1], *shape))
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 

@@ -77,7 +77,9 @@ def _of_place(
 
 def _module(subject: Subject, path: str) -> list[tuple[str, Tensor]]:
     canonical = {id(p): n for n, p in subject.parameters.items()}
-    names = [canonical[id(p)] for p in subject.modules[path].parameters() if id(p) in canonical]
+    bare = path not in subject.modules  # a parameter that is a layer of its own
+    own = [subject.parameters[path]] if bare else subject.modules[path].parameters()
+    names = [canonical[id(p)] for p in own if id(p) in canonical]
     return [(name, torch.arange(prod(subject.parameters[name].shape))) for name in names]
 
 

@@ -147,7 +147,8 @@ def copies_of(
     """Locked groups with the entries of each member; heads and gates with all that belongs to them."""
     found: list[Copies] = []
     refused: list[Refusal] = []
-    names = {id(p): n for n, p in model.named_parameters()}
+    bare = dict(model.named_parameters())
+    names = {id(p): n for n, p in bare.items()}
     wiring: Wiring | None = None
     nodes: list[tuple[str, tuple[int, ...], tuple[float, ...]]] = []
     for group in report.locked:
@@ -162,7 +163,7 @@ def copies_of(
         entries: list[Entries] = [
             [
                 (names[id(p)], torch.arange(p.numel()))
-                for p in model.get_submodule(path).parameters()
+                for p in ([bare[path]] if path in bare else model.get_submodule(path).parameters())
             ]
             for path in paths
         ]
