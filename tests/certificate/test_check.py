@@ -38,6 +38,7 @@ HONEST = (
     "trial conv, batch norm",
     "F8 twin heads",
     "P4 branches added",
+    "bare parameters side by side",
     "P8 zero router, k = 2",
     "trap tied autoencoder",
     "twin channels conv 2d",

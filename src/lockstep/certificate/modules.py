@@ -34,8 +34,8 @@ def members(subject: Any) -> Members:
 
 def lockable(subject: Any) -> Members:
     """:func:`members`, and bare parameters as modules of their own."""
-    alone = {place.name for place in subject.places if place.source == "parameter"}
-    return {**members(subject), **{name: (name,) for name in alone & set(subject.parameters)}}
+    alone = (place.name for place in subject.places if place.source == "parameter")
+    return members(subject) | {name: (name,) for name in alone if name in subject.parameters}
 
 
 def gradients_agree(subject: Any, gradients: Mapping[str, Any]) -> bool:
