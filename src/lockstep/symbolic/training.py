@@ -150,9 +150,10 @@ class Training:
         count = {n: trace.frozen(n).numel() for n in suspects}
         zeros = {n: self._zeros(n, rest) for n, rest in still.items()}
         self._add_lanes()
-        units = []
+        units: list[dict[str, Tensor]] = []
+        choices: list[Tensor] = []
         for lane, f in enumerate(self._fields):
-            one = self._pass(lane, 1, self._generic(f, zeros))
+            one = self._pass(lane, 1, self._generic(f, zeros), choices=choices)
             self._note(trace, one)
             moved = any(trace.frozen(n).numel() < count[n] for n in suspects)
             if moved or any(
@@ -163,7 +164,8 @@ class Training:
             units.append(one.units)
         trace.lanes = self._fields
         trace.forward.append(_stack(units))
-        self._set_apart(trace, self._generic(self._fields[0], zeros))
+        straight = not choices and not trace.noisy
+        self._set_apart(trace, self._generic(self._fields[0], zeros), straight)
         return True
 
     def _zeros(self, name: str, rest: Rest) -> Tensor:
@@ -223,6 +225,7 @@ class Training:
         *,
         sample: int = 0,
         details: bool = False,
+        choices: list[Tensor] | None = None,
         doubted: Callable[[Pass], frozenset[str]] | None = None,
     ) -> Pass:
         if self._progress is not None:
@@ -238,6 +241,7 @@ class Training:
             moving=self._moving,
             quiet_noise=self._quiet_noise,
             details=details,
+            choices=choices,
             doubted=doubted,
             calls=self._calls(step),
         )
@@ -344,16 +348,25 @@ class Training:
         trace.labels = equal_tensors(keys)
         self._set_apart(trace, self._point(self._fields[0], 0, colours))
 
-    def _set_apart(self, trace: Trace, point: Point) -> None:
-        """Of what never moves, entries that no path leads from on this example count as not read."""
+    def _set_apart(self, trace: Trace, point: Point, straight: bool = False) -> None:
+        """Of what never moves, entries that no path leads from on this example count as not read.
+
+        ``straight``: the network is known to choose nothing, so that no ordinary pass has to show the choices.
+        """
         frozen = {name: trace.frozen(name) for name in trace.still}
         choices: list[Tensor] = []
-        dark = unreached(frozen, lambda look: self._shaken(trace, point, look, choices), choices)
+
+        def shaken(look: int) -> Pass:
+            return self._shaken(trace, point, look, choices, straight)
+
+        dark = unreached(frozen, shaken, choices)
         for name, left in dark.items():
             still = left[torch.isin(left, trace.frozen(name))]
             trace.seen[name] = without(trace.seen[name], still, trace.shapes[name])
 
-    def _shaken(self, trace: Trace, point: Point, look: int, choices: list[Tensor]) -> Pass:
+    def _shaken(
+        self, trace: Trace, point: Point, look: int, choices: list[Tensor], straight: bool
+    ) -> Pass:
         """One more pass at the fixed pattern, and a shaken one at a generic point; see :mod:`reached`."""
         f = self._fields[0]
         generator = torch.Generator().manual_seed(stable_key("shaken", f.seed, look) & 0x7FFFFFFF)
@@ -376,7 +389,8 @@ class Training:
                 calls=self._calls(WARM_UP),
             )
 
-        self._note(trace, at(point, False))
+        if not straight:
+            self._note(trace, at(point, False))
         return at(drawn(shaken), True)
 
 
