@@ -57,6 +57,10 @@ class Branching(nn.Module):
             return y
         return -y
 
+class Skip(BaseException): ...
+def skipped(): raise Skip("not today")
+def parallel(): return nn.DataParallel(random())
+def empty(): return random(), torch.zeros(0, 2)
 def broken():
     raise ValueError("my own mistake")
 
@@ -234,7 +238,7 @@ def test_check_takes_the_loss_and_the_optimizer_of_the_audit() -> None:
         (["nets.py:tid"], 2, ["no name 'tid'", "'tied'"]),
         (["net.py:tied"], 2, ["there is no file 'net.py'", "nets.py"]),
         (["nets.py"], 2, ["several candidates", "nets.py:tied"]),
-        (["nets.py:broken"], 2, ["my own mistake", "nets.py:38 in broken"]),
+        (["nets.py:broken"], 2, ["my own mistake", "in broken"]),
         (["nets.py:tied", "--input", "4,3"], 2, ["tried: float32 [4, 3]", "cannot be multiplied"]),
         (["nets.py:tied", "--input", "4,b", "--input", "0"], 2, ["'4,b'", "a size of 0"]),
         (["nets.py:tokens", "--input", "4,8:int64:0-99"], 2, ["10 rows (0 to 9)", "int64:0-9"]),
@@ -244,6 +248,18 @@ def test_check_takes_the_loss_and_the_optimizer_of_the_audit() -> None:
         (["nets.py:tied", "--momentum", "1"], 2, ["--momentum given without --optimizer"]),
         (["nets.py:tied", "--loss", "ms"], 2, ["no such loss", "'mse'"]),
         (["nets.py:tied", "--baseline", "none.json"], 2, ["no such file", "--write-baseline"]),
+        (["nets.py:tied", "--input", "1000000000,1000000"], 2, ["this input alone", "free"]),
+        (["nets.py:tied", "--input", "99999999999999999999,2"], 2, ["this input alone"]),
+        (["nets.py:tokens", "--input", "4,8:int8:0-999"], 2, ["does not fit into int8"]),
+        (["nets.py:tied", "--seed", "-1"], 2, ["seed -1", "from 0"]),
+        (["nets.py:tied", "--seed", "9" * 30], 2, ["a whole number from 0"]),
+        (["nets.py:tied", "-o", "nets.py"], 2, ["cannot write 'nets.py'", "name another"]),
+        (["nets.py:tied", "-o", "."], 2, ["it is a folder"]),
+        (["nets.py:tied", "--write-baseline", "."], 2, ["it is a folder"]),
+        (["nets.py:tied", "--write-baseline", "b.json", "-o", "b.json"], 2, ["name another"]),
+        (["nets.py:skipped"], 2, ["Skip: not today", "nets.py"]),
+        (["nets.py:parallel"], 2, ["nn.DataParallel", ".module"]),
+        (["nets.py:empty"], 2, ["the example is empty (input [0, 2])"]),
         (["nets.py:lazy", "--input", "4,2"], 2, ["0.weight", "run the model once"]),
         (["nets.py:meta", "--input", "4,2"], 2, ["meta device", "to_empty"]),
         (["nets.py:Leaving", "--input", "4,2"], 2, ["SystemExit: 7", "Let forward() return"]),
@@ -258,6 +274,30 @@ def test_refusals_say_what_helps(arguments: list[str], code: int, phrases: list[
     assert found == code
     assert out == ""
     assert "Traceback" not in err
+
+
+def test_a_slip_costs_no_earlier_report_and_no_file_nests_too_deep() -> None:
+    run("audit", "nets.py:tied", "-o", "kept.json")
+    before = Path("kept.json").read_text("utf-8")
+    assert run("audit", "nets.py:tid", "-o", "kept.json")[0] == 2
+    assert Path("kept.json").read_text("utf-8") == before
+    Path("deep.json").write_text("[" * 100_000, "utf-8")
+    for command in (
+        ["audit", "nets.py:tied", "--baseline", "deep.json"],
+        ["audit", "deep.json"],
+        ["check", "deep.json", "nets.py:tied"],
+    ):
+        code, _, err = run(*command)
+        assert code == 2
+        assert "recursion" in err
+
+
+def test_what_nobody_foresaw_is_a_defect_not_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lockstep.targets.run.audit", lambda *_: 1 / 0)
+    code, out, err = run("audit", "nets.py:tied")
+    assert (code, out) == (3, "")
+    for phrase in ("defect of Lockstep", "ZeroDivisionError", "LOCKSTEP_DEBUG=1"):
+        assert phrase in err
 
 
 @pytest.mark.parametrize(

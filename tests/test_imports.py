@@ -22,6 +22,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "lockstep"
 ORDER = (
     ("suggest", "on_use"),
     ("errors",),
+    ("outputs",),
     ("types",),
     ("field",),
     ("symbolic",),

@@ -21,6 +21,7 @@ from rich.markdown import Markdown
 from lockstep.errors import CertificateError, LockstepError, UndecidedError, UsageError
 from lockstep.explain.commands import app as explain_app
 from lockstep.forecast.commands import app as forecast_app
+from lockstep.outputs import require_writable, write
 from lockstep.report import selection
 from lockstep.report.progress import Shown
 from lockstep.report.rules import required, rules
@@ -160,7 +161,9 @@ def audit(
     chosen = format or _format_of(output)
     err = _stderr()
     with _refusals(chosen, output, target, err):
-        _check_writable(output, write_baseline)
+        source = Path(target), Path(target.rpartition(":")[0]), Path(target) / "config.json"
+        require_writable(output, write_baseline, read=source)
+        require_writable(output, read=[baseline] if baseline else [])
         selected, ignored = selection.patterns(select or [], ignore or [])
         known = selection.read_baseline(baseline) if baseline else frozenset()
         with Shown(err) as progress:
@@ -230,7 +233,9 @@ def check(
                 train=train,
                 trust=trust,
             )
-            run.check(claim, request, progress, lambda note: _say(err, note))
+            checked = run.check(claim, request, progress, lambda note: _say(err, note))
+        for line in str(checked).splitlines():
+            _say(err, line)
     typer.echo(f"verified: every claim of {certificate} holds for {target}")
 
 
@@ -282,15 +287,6 @@ def _format_of(output: Path | None) -> Format:
     return Format(ending) if ending in ("json", "html", "sarif") else Format.text
 
 
-def _check_writable(*paths: Path | None) -> None:
-    """Before the work, not after it."""
-    for path in paths:
-        if path is not None and not path.resolve().parent.is_dir():
-            raise UsageError(
-                f"cannot write {str(path)!r}: the folder {str(path.parent)!r} does not exist"
-            )
-
-
 def _print(
     result: Audit,
     chosen: Format,
@@ -323,10 +319,7 @@ def _write(text: str, output: Path | None, err: Console) -> None:
     if output is None:
         typer.echo(text.rstrip("\n"))
         return
-    try:
-        output.write_text(text.rstrip("\n") + "\n", "utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {str(output)!r}: {error}") from error
+    write(text.rstrip("\n") + "\n", output)
     _say(err, f"wrote {output}")
 
 
@@ -341,6 +334,22 @@ def _refusals(chosen: Format, output: Path | None, target: str, err: Console) ->
     except KeyboardInterrupt as error:
         err.print("lockstep: interrupted", highlight=False)
         raise typer.Exit(130) from error
+    except Exception as error:
+        if os.environ.get("LOCKSTEP_DEBUG"):
+            raise
+        from lockstep.targets.blame import describe
+
+        _refuse(
+            UndecidedError(
+                f"Lockstep failed. This is a defect of Lockstep, not a verdict; please report it.\n  "
+                f"{describe(error)}\nLOCKSTEP_DEBUG=1 shows the whole traceback."
+            ),
+            chosen,
+            output,
+            target,
+            err,
+        )
+        raise typer.Exit(UndecidedError.exit_code) from error
 
 
 def _refuse(
@@ -350,6 +359,8 @@ def _refuse(
     kind = "refused" if isinstance(error, CertificateError) else kind
     err.print(f"lockstep: {kind}: {error}", markup=False, highlight=False, soft_wrap=True)
     document = _refusal(error, chosen, target)
+    if output is not None and output.exists() and isinstance(error, UsageError):
+        return  # a slip in the command costs no earlier report
     with contextlib.suppress(UsageError):  # the file may be what could not be written
         if document:
             _write(document, output, err)

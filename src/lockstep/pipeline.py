@@ -74,6 +74,8 @@ def audit(
     """
     start = time.perf_counter()
     _require_training(rounding, loss, optimizer)
+    if data not in ("any", "given"):
+        raise UsageError(f"data={data!r}: expected 'any' or 'given'")
     with quarters():
         subject: Subject = subject_of(model)
         sealed = cache(partial(digest, subject))
@@ -104,13 +106,16 @@ def audit(
         trace: Trace = train(plan)
         stricter = _stricter(train, plan, trace)
         result: Verdict = verdict(subject, where, trace, lockable, stricter)
-        explain = _explainer(subject, where, trace)
+        saved = (
+            _saved(result, verdict(subject, where, train(plan, quiet=True), lockable))
+            if trace.noisy
+            else {}
+        )
+        explain = _explainer(subject, where, trace, saved)
         because = _because(result, explain, trace.first.unseen)
         padding = padding_rows(subject.modules, canonical)
         findings = _findings(result, because, copies, names, padding, trace)
-        if trace.noisy:
-            quiet: Verdict = verdict(subject, where, train(plan, quiet=True), lockable)
-            findings += find.of_noise(_saved(result, quiet), list(trace.noisy))
+        findings += find.of_noise(saved, list(trace.noisy))
     found = Audit(
         layers=result.layers,
         locked=result.locked,
@@ -158,6 +163,10 @@ def _checked(inputs: Any) -> Any:
             "no example inputs given: pass a tensor, a tuple or a dict of tensors with the shapes and dtypes that "
             "the model takes, for example audit(model, torch.zeros(4, 8)); float values do not matter"
         )
+    tensors = list(named_tensors(inputs))
+    if tensors and not any(tensor.numel() for _, tensor in tensors):
+        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors)
+        raise UsageError(f"the example is empty ({shapes}): give some samples, four or more")
     return inputs
 
 
@@ -168,7 +177,9 @@ def _stricter(train: Callable[..., Trace], plan: Plan, trace: Trace) -> Trace | 
     return train(replace(plan, update="any"))
 
 
-def _explainer(subject: Subject, where: list[Place], trace: Trace) -> Explainer:
+def _explainer(
+    subject: Subject, where: list[Place], trace: Trace, saved: dict[str, Any]
+) -> Explainer:
     return Explainer(
         subject.parameters,
         {p.name: p.slices for p in where},
@@ -176,6 +187,8 @@ def _explainer(subject: Subject, where: list[Place], trace: Trace) -> Explainer:
         trace.first.products,
         {p.name: p.rows for p in where if p.source == "projection"},
         {p.name: p.span for p in where},
+        saved,
+        list(trace.noisy),
     )
 
 

@@ -188,6 +188,21 @@ def history():
     return seal(document), net, example()
 
 
+@attack(
+    "history rewritten, no step moved",
+    "symbols",
+    says="history: at 0 forward it ties (1, 2); equal there are (0, 1)",
+)
+def history_of_others():
+    net = dense([[0.5, -0.25]] * 2 + [[0.75, 0.125]], [[0.5, 0.5, 0.7]])
+    document = certify(net, example())
+    for entry in document["layers"]["0"]["history"]:
+        entry["tied"] = [[1, 2]]
+    document["findings"].append({"code": "LS006", "where": "0", "message": "forged", "cure": ""})
+    document["because"] = {"0": "forged"}
+    return document, net, example()
+
+
 # -- frozen entries, modules, findings --------------------------------------------------------------
 
 

@@ -183,6 +183,15 @@ def test_eval_and_train_are_two_claims():
             lockstep.check(audit, model.train(not train), example().float())
 
 
+@pytest.mark.parametrize(
+    ("given", "phrase"),
+    [("none.json", "cannot be read"), ("x" * 5000, "cannot be read"), ({}, "got dict")],
+)
+def test_what_is_no_file_is_wrong_use(given, phrase):
+    with pytest.raises(UsageError, match=phrase):
+        lockstep.check(given, torch.nn.Linear(2, 1), torch.zeros(4, 2))
+
+
 def test_what_is_no_certificate_is_wrong_use():
     with pytest.raises(UsageError, match="not a Lockstep certificate"):
         lockstep.check("{}", tied(), example())

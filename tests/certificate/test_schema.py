@@ -113,7 +113,11 @@ def test_refusals_are_documents_too(error: Any, status: str) -> None:
         from_json(json.dumps(said))
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "[1]", "{}", '{"schema": "lockstep-audit/2"}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", "[1]", "{}", "[" * 100_000, '{"schema": "lockstep-audit/2"}'],
+    ids=lambda text: text[:40],
+)
 def test_what_is_no_certificate_is_wrong_use(text: str) -> None:
     with pytest.raises(UsageError, match="not a Lockstep certificate") as caught:
         from_json(text)
@@ -148,6 +152,12 @@ EDITS = [
     (put("layers/0/effective_width", 4), "layers/0/effective_width: 4, but there are 3 classes"),
     (put("layers/0/width", -1), "layers/0/width"),
     (put("layers/0/width", True), "layers/0/width"),
+    (put("layers/0/width", 4.0), "layers/0/width: 4.0 is not of type 'integer'"),
+    (put("layers/0/width", 10**12), "layers/0/classes: not a partition"),
+    (put("locked/1/signs", [1.0, -1.0]), "locked/1/signs/0: 1.0 is not of type 'integer'"),
+    (put("evidence/degree", 10**4000), "is greater than the maximum of 9007199254740991"),
+    (put("evidence/bound", 10**4000), "is greater than the maximum of 1"),
+    (put("evidence/lanes/0/prime", 1048573.0), "evidence/lanes/0/prime: 1048573.0 is not of type"),
     (put("layers/0/history/0/tied", [[0, 1], [1, 2]]), "layers/0/history/0: classes overlap"),
     (put("layers/0/history/0/tied", [[0, 7]]), "layers/0/history/0"),
     (put("layers/0/history/0/direction", "up"), "layers/0/history/0/direction"),

@@ -26,7 +26,7 @@ from lockstep.certificate import claim as paper
 from lockstep.certificate import consistent, identity, primes
 from lockstep.certificate.form import form_problems, parse
 from lockstep.certificate.question import ANY_OPTIMIZER, Checked, Loss, Optimizer, Question
-from lockstep.errors import CertificateError, LockstepError
+from lockstep.errors import CertificateError, LockstepError, UsageError
 from lockstep.types import Audit
 
 LANES = 3
@@ -87,9 +87,18 @@ def _read(audit: Audit | str | Path) -> tuple[Audit, list[str]]:
     """The claim, and what is wrong with the paper it is written on."""
     if isinstance(audit, Audit):
         return audit, []
+    if not isinstance(audit, str | Path):
+        raise UsageError(
+            f"check() wants a certificate, got {type(audit).__name__}: give an Audit, its JSON text, or a path"
+        )
     text = audit
     if isinstance(audit, Path) or not audit.lstrip().startswith("{"):
-        text = Path(audit).read_text("utf-8")
+        try:
+            text = Path(audit).read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"the certificate {str(audit)[:200]!r} cannot be read: {error}. Give an Audit, its JSON text, or a path"
+            ) from error
     try:
         return paper.audit_of(parse(str(text))), []
     except CertificateError as error:

@@ -224,13 +224,14 @@ def _read_layer(name: str, layer: dict[str, Any]) -> Layer:
         layer["width"],
         tuple(tuple(members) for members in layer["classes"]),
         tuple(
-            (entry["step"], entry["direction"], _with_singletons(entry["tied"], layer["width"]))
+            (entry["step"], entry["direction"], _with_singletons(entry["tied"], layer["classes"]))
             for entry in layer["history"]
         ),
     )
 
 
-def _with_singletons(tied: list[list[int]], width: int) -> Classes:
+def _with_singletons(tied: list[list[int]], classes: list[list[int]]) -> Classes:
+    """The units are those of ``classes``: a width may be any number before it is judged."""
     together = {unit for members in tied for unit in members}
-    alone = [(unit,) for unit in range(width) if unit not in together]
+    alone = [(unit,) for members in classes for unit in members if unit not in together]
     return tuple(sorted([*(tuple(sorted(members)) for members in tied), *alone]))

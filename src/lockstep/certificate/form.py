@@ -32,7 +32,7 @@ def parse(text: str) -> dict[str, Any]:
     """JSON text to a well-formed claim; all problems of form and of consistency together."""
     try:
         loaded = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets in brackets
         raise UsageError(
             f"not a Lockstep certificate: the text is not JSON ({error}). "
             "Write one with `lockstep audit TARGET --format json --output FILE`."
@@ -77,7 +77,12 @@ def form_problems(loaded: Any) -> Iterator[str]:
     """Every place where a document departs from ``schema.json``."""
     # Imported on use: an audit in a notebook needs no validator.
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
 
+    # To a schema 3.0 is an integer; to Python it is no index.
+    whole_numbers = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
     whole = schema()
     decided = not isinstance(loaded, dict) or loaded.get("status") not in ("undecided", "error")
     # The branch is chosen by status here; `oneOf` would only report that neither branch fits.
@@ -86,10 +91,15 @@ def form_problems(loaded: Any) -> Iterator[str]:
         "$ref": "#/$defs/claim" if decided else "#/$defs/refusal",
         "$defs": whole["$defs"],
     }
-    errors = Draft202012Validator(branch).iter_errors(loaded)
+    validator = extend(Draft202012Validator, type_checker=whole_numbers)
+    errors = validator(branch).iter_errors(loaded)
     for error in sorted(errors, key=lambda found: [str(step) for step in found.absolute_path]):
         place = "/".join(str(step) for step in error.absolute_path) or "document"
-        message = error.message if len(error.message) < 300 else error.message[:297] + "..."
+        message = (
+            error.message
+            if len(error.message) < 300
+            else f"{error.message[:150]} ... {error.message[-145:]}"
+        )
         yield f"{place}: {message}"
 
 
@@ -113,7 +123,9 @@ def consistency_problems(loaded: dict[str, Any]) -> Iterator[str]:
 
 def _partition_problems(name: str, layer: dict[str, Any]) -> Iterator[str]:
     width, classes = layer["width"], layer["classes"]
-    if sorted(unit for members in classes for unit in members) != list(range(width)):
+    units = sorted(unit for members in classes for unit in members)
+    # Lengths first: a width of 10^12 is one number on paper, and more than fits as a list.
+    if len(units) != width or units != list(range(width)):
         yield f"layers/{name}/classes: not a partition of the units 0 to {width - 1}"
     if any(members != sorted(members) for members in classes) or classes != sorted(classes):
         yield f"layers/{name}/classes: not in order (units ascend, classes by their first unit)"

@@ -142,10 +142,22 @@ def _history(layer: Layer, course: Course) -> Iterator[str]:
             joint = _labels(classes, layer.width)
             if not retold or classes != retold[-1][2]:
                 retold.append((when, direction, classes))
-    if tuple(retold) != layer.history:
+    same = [(s, d) for s, d, _ in layer.history] == [(s, d) for s, d, _ in retold]
+    if same:
+        for (when, direction, told_), (_, _, seen_) in zip(layer.history, retold, strict=True):
+            if told_ != seen_:
+                yield (
+                    f"layers/{layer.name}/history: at {when} {direction} it ties "
+                    f"{_ties(told_)}; equal there are {_ties(seen_)}"
+                )
+    elif tuple(retold) != layer.history:
         told = few(f"{step} {direction}" for step, direction, _ in layer.history) or "none"
         part = few(f"{step} {direction}" for step, direction, _ in retold)
         yield f"layers/{layer.name}/history: it tells of steps {told}; units part at {part}"
+
+
+def _ties(classes: Classes) -> str:
+    return few(f"({few(c)})" for c in classes if len(c) > 1) or "none"
 
 
 def _labels(classes: Classes, width: int) -> Tensor:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lockstep.errors import LockstepError, UsageError
+from lockstep.outputs import require_writable, write
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -113,6 +114,7 @@ def why(
     with refusals():
         from lockstep.explain import compare, draw, explain
 
+        require_writable(svg)
         target, weights = split(names or [])
         problem = problem_of(target, input, data, loss, activation, bias, samples, seed)
         tied(problem.model, tie, layer, units)
@@ -127,7 +129,7 @@ def why(
             typer.echo(found.latex() if latex else found.text())
         if svg is not None:
             picture = draw(problem.model, problem.x, weight=weights[0], notation=style)
-            svg.write_text(picture.svg(), "utf-8")
+            write(picture.svg(), svg)
 
 
 @app.command("train")
@@ -167,6 +169,7 @@ def train_command(
         from lockstep.explain.training import train as run_training
         from lockstep.targets import training
 
+        require_writable(save, plot)
         problem = problem_of(target, input, data, loss, activation, bias, samples, seed)
         done = tied(problem.model, tie, layer, units)
         settings = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}

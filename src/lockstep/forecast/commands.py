@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lockstep.errors import LockstepError, UsageError
+from lockstep.outputs import require_writable
+from lockstep.outputs import write as write_file
 
 if TYPE_CHECKING:
     from lockstep.types import Rounding
@@ -164,25 +166,10 @@ def with_rounding(text: str, seen: Rounding) -> str:
     return json.dumps({**json.loads(text), "rounding": rounding_document(seen)}, indent=1)
 
 
-def require_writable(output: Path | None) -> None:
-    """Before the work, not after it."""
-    if output is None:
-        return
-    if output.is_dir():
-        raise UsageError(f"cannot write {str(output)!r}: it is a folder; name a file in it")
-    if not output.resolve().parent.is_dir():
-        raise UsageError(
-            f"cannot write {str(output)!r}: the folder {str(output.parent)!r} does not exist"
-        )
-
-
 def write(text: str, output: Path | None) -> None:
     """To stdout or into a file."""
     if output is None:
         typer.echo(text)
         return
-    try:
-        output.write_text(text + "\n", "utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {str(output)!r}: {error}") from error
+    write_file(text + "\n", output)
     typer.echo(f"lockstep: wrote {output}", err=True)

@@ -63,7 +63,7 @@ def _config(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{path} is not a .keras file: {error}. Save the model with model.save('name.keras')."
         ) from error

@@ -51,7 +51,7 @@ def load(path: Path) -> Any:
 def _read(path: Path) -> dict[str, Any]:
     try:
         settings: Any = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
         raise UsageError(

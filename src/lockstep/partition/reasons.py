@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..types import Classes
 from .course import course_names
 
 Slices = Sequence[tuple[str, int]]
@@ -29,7 +30,10 @@ class Explainer:
         products: Sequence[Any],
         rows: Mapping[str, tuple[int, int]],
         spans: Mapping[str, int],
+        saved: Mapping[str, Classes],
+        noisy: Sequence[str],
     ) -> None:
+        self._saved, self._noisy = saved, noisy
         self._parameters, self._slices, self._widths = parameters, slices, widths
         self._products, self._rows, self._spans = products, rows, spans
         self._course = course_names(parameters, {n: a for own in slices.values() for n, a in own})
@@ -42,6 +46,8 @@ class Explainer:
         outgoing = self.outgoing(layer, i, j)
         if outgoing:
             return f"{outgoing[0]}: outgoing weights differ{outgoing[1]}"
+        if any({i, j} <= set(members) for members in self._saved.get(layer, ())):
+            return f"the noise of {', '.join(self._noisy)} treats them differently; their weights are equal"
         if not self._slices.get(layer):
             return "what feeds them differs"
         return "incoming and outgoing weights are equal; the units they are connected to differ"

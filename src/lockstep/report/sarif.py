@@ -85,7 +85,7 @@ def _rule(found: Rule) -> dict[str, Any]:
 def _result(
     finding: Finding, identity: str, codes: list[str], file: Path | None, line: int | None
 ) -> dict[str, Any]:
-    cure = f" Cure: {finding.cure}" if finding.cure else ""
+    cure = f". Cure: {finding.cure}" if finding.cure else ""
     known = finding.code in codes
     return {
         "ruleId": finding.code,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.errors import UsageError
+from lockstep.outputs import write
 from lockstep.report.fingerprint import fingerprints
 from lockstep.report.rules import rules
 from lockstep.suggest import closest_first
@@ -92,7 +93,7 @@ def write_baseline(audit: Audit, path: Path) -> None:
         for finding, identity in zip(audit.findings, fingerprints(audit), strict=True)
     ]
     document = {"schema": BASELINE, "findings": rows}
-    path.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    write(json.dumps(document, indent=2) + "\n", path)
 
 
 def read_baseline(path: Path) -> frozenset[str]:
@@ -102,7 +103,7 @@ def read_baseline(path: Path) -> frozenset[str]:
         document: Any = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UsageError(f"--baseline {path}: there is no such file; {remedy}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"--baseline {path}: cannot be read ({error}); {remedy}") from error
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != BASELINE:

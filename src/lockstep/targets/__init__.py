@@ -82,6 +82,8 @@ def _existing(path: Path) -> Path:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Random state of torch, NumPy and Python set from ``seed`` inside, and as before outside."""
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed {seed}: give a whole number from 0 to 9223372036854775807")
     numpy = sys.modules.get("numpy")  # no dependency of ours; torch has loaded it if it is there
     python_state = random.getstate()
     numpy_state = numpy.random.get_state() if numpy else None

@@ -39,7 +39,9 @@ def import_file(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         del sys.modules[name]
         raise UsageError(_import_failure(str(path), error)) from error
     finally:
@@ -61,7 +63,9 @@ def import_module(name: str, text: str, forms: str) -> ModuleType:
                 f"{str(Path.cwd())!r}. A TARGET is {forms}."
             ) from error
         raise UsageError(_import_failure(name, error)) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise UsageError(_import_failure(name, error)) from error
     finally:
         sys.path.remove(str(Path.cwd()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 
 from lockstep.errors import UsageError
 from lockstep.suggest import closest_first
+from lockstep.targets import memory
 
 FORM = "[name=]SHAPE[:dtype[:low-high]], for example 4,2 or input_ids=4,16:int64:0-99"
 DTYPES = {
@@ -25,6 +27,8 @@ ALIASES |= {"int": "int64", "short": "int16"}
 SEED = (
     0x10C5  # values of example inputs: the same in every run, so that a certificate can be checked
 )
+
+MANY = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def _one(text: str) -> Spec:
         return spec
     if not spec.is_integer:
         raise UsageError(f"--input {text!r}: a range is for integers, and {dtype} is none")
-    return Spec(spec.shape, spec.dtype, _span(span, text), spec.name)
+    return Spec(spec.shape, spec.dtype, _span(span, text, spec.dtype), spec.name)
 
 
 def _shape(text: str, whole: str) -> tuple[int, ...]:
@@ -95,6 +99,12 @@ def _shape(text: str, whole: str) -> tuple[int, ...]:
     shape = tuple(map(int, parts))
     if 0 in shape:
         raise UsageError(f"--input {whole!r}: a size of 0 leaves nothing to audit; use 1 or more")
+    needed, free = 8 * math.prod(shape), memory.available() or 2**40
+    if needed > free:
+        raise UsageError(
+            f"--input {whole!r}: this input alone takes {memory.size(needed)}, and this machine has "
+            f"{memory.size(free)} free; a few samples of the smallest shape that the model takes are enough"
+        )
     return shape
 
 
@@ -108,13 +118,19 @@ def _dtype(text: str | None, whole: str) -> torch.dtype:
     return DTYPES[name]
 
 
-def _span(text: str, whole: str) -> tuple[int, int]:
+def _span(text: str, whole: str, dtype: torch.dtype) -> tuple[int, int]:
     match = re.fullmatch(r"\s*(-?\d+)\s*-\s*(-?\d+)\s*", text)
     if match is None or int(match[1]) > int(match[2]):
         raise UsageError(
             f"--input {whole!r}: {text!r} is no range; a range is low-high, both included, as in 0-99"
         )
-    return int(match[1]), int(match[2])
+    low, high, kind = int(match[1]), int(match[2]), torch.iinfo(dtype)
+    if low < kind.min or high >= kind.max + (dtype is not torch.int64):
+        raise UsageError(
+            f"--input {whole!r}: the range {low}-{high} does not fit into {kind.dtype}, which goes from "
+            f"{kind.min} to {kind.max}"
+        )
+    return low, high
 
 
 def tensors(specs: Sequence[Spec], default_span: tuple[int, int] = (0, 1)) -> Any:
@@ -136,6 +152,8 @@ def tensor(spec: Spec, stream: int = 0, default_span: tuple[int, int] = (0, 1)) 
     count = torch.Size(spec.shape).numel()
     # A shuffled run through the range reaches more rows of an embedding than independent draws.
     cycle = torch.arange(count) % (high - low + 1) + low
+    if high - low >= MANY:  # too many to shuffle; equal draws are rare
+        return torch.randint(low, high + 1, spec.shape, generator=generator).to(spec.dtype)
     if high - low + 1 > count:
         cycle = low + torch.randperm(high - low + 1, generator=generator)[:count]
     mixed = cycle[torch.randperm(count, generator=generator)]

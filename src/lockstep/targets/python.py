@@ -133,12 +133,16 @@ def _model_of(value: Any, text: str) -> tuple[Any, Any]:
             )
         try:
             value = value()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise UsageError(f"{text} was called and raised\n  {describe(error)}") from error
     pair = isinstance(value, tuple) and len(value) == 2
     model, inputs = value if pair else (value, None)
     if not isinstance(model, torch.nn.Module):
         raise UsageError(f"{text} is not a module but {_kind(model)}. {_cure(model)}")
+    if isinstance(model, torch.nn.DataParallel):
+        raise UsageError(f"{text} is nn.DataParallel, a wrapper; give the model in it: its .module")
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError(
             f"{text} is TorchScript, whose operations cannot be followed; give the eager module "

@@ -53,7 +53,7 @@ def audit(request: Request, progress: Progress, say: Say) -> tuple[Target, Audit
     return target, dataclasses.replace(result, model=request.target)
 
 
-def check(claim: Audit, request: Request, progress: Progress, say: Say) -> None:
+def check(claim: Audit, request: Request, progress: Progress, say: Say) -> Any:
     """Load the target as it was audited and verify the claim; ``CertificateError`` if it fails."""
     train = claim.assumptions.mode == "train" if request.train is None else request.train
     request = dataclasses.replace(request, train=train)
@@ -63,7 +63,7 @@ def check(claim: Audit, request: Request, progress: Progress, say: Say) -> None:
     from lockstep.certificate.check import check as checker
 
     progress("checking the certificate", 0, None)
-    _guarded(lambda: checker(claim, _in_mode(target.model, train), example, **options))
+    return _guarded(lambda: checker(claim, _in_mode(target.model, train), example, **options))
 
 
 def _optimizer(request: Request) -> dict[str, Any]:
