@@ -412,7 +412,10 @@ def additive_as_any_sealed():
 
 
 @attack(
-    "any called additive", "symbols", says="hides a lock: units 0, 1, 2 can never differentiate"
+    "any called additive",
+    "form",
+    "symbols",
+    says="hides a lock: units 0, 1, 2 can never differentiate",
 )
 def any_as_additive():
     document = certify(balanced(), example(3), update="any")
@@ -524,6 +527,20 @@ def data_widened():
     document = certify(tied(0.5, 0.25), example(), data="given")
     document["assumptions"]["data"] = "any"
     return document, tied(0.5, 0.25), example()
+
+
+@attack("additive optimizers called all", "form", says="goes beyond update 'additive'")
+def optimizer_of_another_update():
+    document = certify(balanced(), example(3), update="additive")
+    document["assumptions"]["optimizer"] = "any elementwise optimizer"
+    return document, balanced(), example(3)
+
+
+@attack("copies invented", "symbols", says="LS007 of 0: no module of this model starts equal")
+def copies_invented():
+    document = certify(tied(), example())
+    document["findings"].append({"code": "LS007", "where": "0", "message": "", "cure": ""})
+    return document, tied(), example()
 
 
 # -- evidence ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from lockstep.certificate import primes
 from lockstep.certificate.claim import document
 from lockstep.certificate.form import consistency_problems, form_problems
-from lockstep.certificate.question import MIRRORS, TIES, few
+from lockstep.certificate.question import ANY_OPTIMIZER, MIRRORS, TIES, few
 from lockstep.types import LOCKING_CODES, Audit, Classes, Frozen, Group, Layer
 
 CODES = tuple(f"LS00{n}" for n in range(1, 10))
@@ -162,6 +162,11 @@ def _assumptions(claim: Audit) -> Iterator[str]:
         yield f"assumptions/mode: {given.mode!r} is neither 'train' nor 'eval'"
     if given.data not in ("any", "given"):
         yield f"assumptions/data: {given.data!r} is neither 'any' nor 'given'"
+    if (given.optimizer, given.update) == (ANY_OPTIMIZER[0], "additive"):
+        yield (
+            f"assumptions: optimizer {given.optimizer!r} goes beyond update {given.update!r}: coupled "
+            "decay, for one, breaks balanced locks"
+        )
     for word in ("optimizer", "loss"):
         if not getattr(given, word):
             yield f"assumptions/{word}: is empty"

@@ -86,6 +86,17 @@ def _copies(subject: Any, own: Members) -> list[list[str]]:
     return [paths for paths in groups if len(paths) > 1]
 
 
+def invented_copies(question: Question, subject: Any) -> Iterator[str]:
+    """LS007 of modules that no other module equals."""
+    own = members(subject)
+    values = {name: p.detach().cpu() for name, p in subject.parameters.items()}
+    groups = _alike(subject, own, [values]).values()
+    copied = {path for paths in groups if len({own[p] for p in paths}) > 1 for path in paths}
+    for finding in question.claim.findings:
+        if finding.code == "LS007" and finding.where not in copied:
+            yield f"findings: LS007 of {finding.where}: no module of this model starts equal to it"
+
+
 def _all_inside(group: list[str], other: list[str]) -> bool:
     return group is not other and all(_inside(path, tuple(other)) for path in group)
 

@@ -55,7 +55,7 @@ class Checked:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        floats = ", ".join(self.trained) or "none needed"
+        floats = ", ".join(self.trained) or "none"
         lines = [f"verified modulo {', '.join(map(str, self.primes))}; float64 training: {floats}"]
         return "\n".join([*lines, *self.notes])
 

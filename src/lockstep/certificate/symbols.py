@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lockstep.certificate.consistent import forward_twins
-from lockstep.certificate.modules import module_refutations, parting
+from lockstep.certificate.modules import invented_copies, module_refutations, parting
 from lockstep.certificate.question import TIES, Question, few
 from lockstep.certificate.retraining import Course, Retraining
 from lockstep.types import Classes, Direction, Frozen, Layer
@@ -35,6 +35,7 @@ def refutations(question: Question, subject: Any, fields: list[Any]) -> list[str
         *_layers(question, course, alone),
         *_frozen(question, course),
         *module_refutations(question, subject, course),
+        *invented_copies(question, subject),
         *_unread(question, course),
         *_forward_twins(question, course, parting(subject, course)),
     ]
