@@ -392,6 +392,11 @@ INVARIANT: dict[str, Callable[[Tensor], Tensor]] = {
     "layer norm": lambda x: F.layer_norm(x, (6,)),
     "masked softmax": lambda x: torch.softmax(x.masked_fill(torch.arange(6) > 3, -math.inf), 1),
     "softmax by hand": lambda x: _softmax(x),
+    "less logsumexp": lambda x: x - x.logsumexp(1, keepdim=True),
+    "less logsumexp, masked": lambda x: (
+        x - x.masked_fill(torch.arange(6) > 3, -math.inf).logsumexp(1, keepdim=True)
+    ),
+    "exponential less logsumexp": lambda x: torch.exp(x - x.logsumexp(1, keepdim=True)),
 }
 
 

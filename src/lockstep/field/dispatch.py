@@ -82,6 +82,9 @@ class Engine(TorchDispatchMode):
         self.meetings: list[
             tuple[Tensor, Tensor, Tensor]
         ] = []  # scattered maxima: element, extreme, predicate
+        self.normalised: list[
+            tuple[Tensor, Tensor]
+        ] = []  # x - logsumexp(x), and its exponential: the softmax of x
         self._shares: dict[int, tuple[Tensor, Any]] = {}
         # Storages of integers and booleans made in this run; of those that predicates were written into, what
         # stands for them since (the tensor itself is kept, so that its storage is not given to another).

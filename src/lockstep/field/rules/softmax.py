@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..arithmetic import Field, stable_key
 from ..registry import rule
+from ..running import active
 from .operands import any_infinite, axes, finite
 from .reductions import average
 
@@ -77,11 +78,19 @@ def log_softmax_backward(f: Field, grad: Tensor, output: Tensor, dim: int, _dtyp
 
 @rule("logsumexp", degree="one", infinite=True)
 def logsumexp(f: Field, x: Tensor, dim: int | list[int], keepdim: bool = False) -> Tensor:
-    """``m + log sum exp(x - m)`` with the mean of the finite entries as ``m``."""
+    """``m + log sum exp(x - m)`` with the mean of the finite entries as ``m``.
+
+    ``exp(x - logsumexp(x))`` is the softmax: PyTorch's backward formula and ``torch.distributions`` write it so.
+    """
     dims = axes(x, dim)
     centre = shift(f, x, dims)
-    total = f.function(f.sum(exponentials(f, x, centre), dims, True), stable_key("log"))
-    out = f.add(centre, total)
+    e = exponentials(f, x, centre)
+    total = f.sum(e, dims, True)
+    out = f.add(centre, f.function(total, stable_key("log")))
+    argument = f.sub(finite(x), out)
+    if any_infinite(x):
+        argument = torch.where(torch.isinf(x), x, argument)
+    active().normalised.append((argument, f.mul(e, f.inverse(total)) * (total != 0)))
     for d in sorted(dims, reverse=True) if not keepdim else ():
         out = out.squeeze(d)
     return out
