@@ -22,7 +22,7 @@ from .partition.modules import (
     side_by_side,
 )
 from .partition.reasons import Explainer
-from .partition.verdict import Verdict, locked_classes, verdict
+from .partition.verdict import Verdict, alone, locked_classes, verdict
 from .symbolic.digest import digest
 from .symbolic.optimizer import Plan, plan_of
 from .symbolic.passes import Example, named_tensors
@@ -189,6 +189,7 @@ def _explainer(
         {p.name: p.span for p in where},
         saved,
         list(trace.noisy),
+        {p.name: alone(p, trace) for p in where},
     )
 
 

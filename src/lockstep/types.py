@@ -8,9 +8,8 @@ Classes are stored; "the class of unit i" is derived, so the two cannot disagree
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 Classes = tuple[tuple[int, ...], ...]
 Update = Literal["any", "additive"]
 Kind = Literal["twin", "mirror", "balanced", "module"]
-Verdict = Literal["locked", "mirror", "separates"]
+Verdict = Literal["locked", "mirror", "separates", "undecided"]
 Direction = Literal["forward", "backward", "none"]
 
 LOCKING_CODES = ("LS001", "LS002", "LS003", "LS004", "LS005")
@@ -133,6 +132,14 @@ class Finding:
         """One line, as linters print it: ``LS001 0: message (cure)``."""
         cure = f" ({self.cure})" if self.cure else ""
         return f"{self.code} {self.where}: {self.message}{cure}"
+
+
+class Explains(Protocol):
+    """What knows the live model: which entries part two units, and which of them the example never reaches."""
+
+    def __call__(self, layer: str, i: int, j: int) -> str: ...
+
+    def unread(self, layer: str, i: int, j: int) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -327,9 +334,7 @@ class Audit:
     parameters: int = 0
     because: dict[str, str] = field(default_factory=dict)
     rounding: Rounding | None = None
-    explainer: Callable[[str, int, int], str] | None = field(
-        default=None, compare=False, repr=False
-    )
+    explainer: Explains | None = field(default=None, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:

@@ -3,8 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from report import made
+from torch import Tensor, nn
 
+from lockstep import Audit, audit, check
 from lockstep.errors import UsageError
 from lockstep.types import Group
 
@@ -37,10 +40,63 @@ def test_equal_signs_in_a_mirror_group_are_twins() -> None:
     assert audit.reason("0", 1, 2).verdict == "mirror"
 
 
+class Told:
+    """In place of the explainer of a live model; units of ``missed`` were not reached."""
+
+    def __init__(self, *missed: int) -> None:
+        self.missed = missed
+
+    def __call__(self, layer: str, i: int, j: int) -> str:
+        return f"{layer} {i} {j}"
+
+    def unread(self, layer: str, i: int, j: int) -> tuple[int, ...]:
+        return tuple(unit for unit in (i, j) if unit in self.missed)
+
+
+@pytest.mark.parametrize(
+    ("missed", "because"),
+    [((3,), "never reaches unit 3 of 0"), ((2, 3), "never reaches units 2 and 3 of 0")],
+)
+def test_units_that_were_not_reached_have_no_verdict(missed: tuple[int, ...], because: str) -> None:
+    found = replace(made.everything(), explainer=Told(*missed)).reason("0", 2, 3)
+    assert (found.verdict, found.step) == ("undecided", None)
+    assert because in found.because
+
+
+class Experts(nn.Module):
+    """Two experts; of each the first two units start equal and are read by different weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ModuleList(nn.Linear(3, 4) for _ in range(2))
+        self.down = nn.ModuleList(nn.Linear(4, 2) for _ in range(2))
+        with torch.no_grad():
+            for up in self.up:
+                up.weight[1], up.bias[1] = up.weight[0], up.bias[0]
+
+    def forward(self, x: Tensor, expert: Tensor) -> Tensor:
+        out = torch.zeros(len(x), 2)
+        for e, (up, down) in enumerate(zip(self.up, self.down, strict=True)):
+            rows = (expert == e).nonzero().view(-1)
+            if len(rows):
+                out = out.index_copy(0, rows, down(torch.tanh(up(x[rows]))))
+        return out
+
+
+def test_an_expert_that_the_example_leaves_out_is_not_said_to_separate() -> None:
+    torch.manual_seed(0)
+    model, example = Experts(), (torch.zeros(6, 3), torch.zeros(6, dtype=torch.long))
+    found = audit(model, example)
+    assert found.reason("up.0", 0, 1).verdict == "separates"
+    assert found.reason("up.1", 0, 1).verdict == "undecided"
+    assert [f.where for f in found.findings if f.code == "LS006"] == ["up.0"]
+    check(Audit.from_json(found.to_json()), model, example)
+
+
 def test_the_explainer_is_asked_first_then_the_stored_sentence() -> None:
     audit = made.everything()
     assert "outgoing weights differ (w5, w7)" in audit.reason("0", 0, 2).because
-    asked = replace(audit, explainer=lambda layer, i, j: f"{layer} {i} {j}")
+    asked = replace(audit, explainer=Told())
     assert asked.reason("0", 0, 2).because == "0 0 2"
     assert asked.reason("0", 0, 1).because != "0 0 1"  # a lock is not explained by a difference
     bare = replace(audit, because={})

@@ -74,9 +74,10 @@ def _layers(question: Question, course: Course, alone: dict[str, set[int]]) -> I
         if name not in steps or seen[name].shape[1] != layer.width:
             yield f"layers/{name}: this model shows no such layer of {layer.width} units"
             continue
-        yield from _classes(layer, course, alone.get(name, set()))
+        unread = alone.get(name, set())
+        yield from _classes(layer, course, unread)
         yield from _mirrors(question, layer, seen[name])
-        yield from _history(layer, course)
+        yield from _history(layer, course, unread)
 
 
 def _classes(layer: Layer, course: Course, alone: set[int]) -> Iterator[str]:
@@ -126,7 +127,7 @@ def _mirrors(question: Question, layer: Layer, prints: Tensor) -> Iterator[str]:
             yield f"layers/{layer.name}: hides a mirror lock: units {unit} and {other} stay opposite"
 
 
-def _history(layer: Layer, course: Course) -> Iterator[str]:
+def _history(layer: Layer, course: Course, alone: set[int]) -> Iterator[str]:
     """The steps at which units parted, which ``reason()`` reports: refinements, the start included."""
     retold: list[tuple[int, Direction, Classes]] = []
     joint = torch.zeros(0, layer.width, dtype=torch.int64)
@@ -139,7 +140,7 @@ def _history(layer: Layer, course: Course) -> Iterator[str]:
         for when, direction, prints in seen:
             if prints is None:
                 continue
-            classes = partition(torch.cat([joint, prints]))
+            classes = partition(torch.cat([joint, prints]), alone)
             joint = _labels(classes, layer.width)
             if not retold or classes != retold[-1][2]:
                 retold.append((when, direction, classes))

@@ -89,6 +89,9 @@ def badge(
     apart = next((r for r in reasons if r.verdict == "separates"), None)
     if apart is not None:
         return separating(apart, symbols)
+    missed = next((r for r in reasons if r.verdict == "undecided"), None)
+    if missed is not None:
+        return {"kind": "none", "text": "not exercised", "statement": missed.because}
     kind = "mirror" if any(r.verdict == "mirror" for r in reasons) else "locked"
     text = {"mirror": "mirror: each other's negative for ever", "locked": "locked for ever"}[kind]
     because = next(r for r in reasons if r.verdict == kind).because

@@ -64,14 +64,18 @@ def apart(classes: Classes, alone: set[int]) -> Classes:
 def layer_of(
     name: str, forward: list[Tensor], backward: list[Tensor | None], alone: set[int]
 ) -> Layer:
-    """The layer at the fixed pattern, with the partitions that led there (steps without news left out)."""
+    """The layer at the fixed pattern, with the partitions that led there (steps without news left out).
+
+    Units that are ``alone``, on which there is no verdict, are nobody's twins at any step.
+    """
     history: list[tuple[int, Direction, Classes]] = []
     for step, prints in enumerate(forward):
-        history.append((step, "forward", classes_of(prints)))
+        history.append((step, "forward", apart(classes_of(prints), alone)))
         gradients = backward[step] if step < len(backward) else None
-        if gradients is not None:
-            history.append((step + 1, "backward", classes_of(gradients)))  # felt by the next step
-    final = apart(history[-1][2] if history[-1][1] == "forward" else classes_of(forward[-1]), alone)
+        if gradients is not None:  # felt by the next step
+            history.append((step + 1, "backward", apart(classes_of(gradients), alone)))
+    last = history[-1]
+    final = last[2] if last[1] == "forward" else apart(classes_of(forward[-1]), alone)
     return Layer(name, forward[-1].shape[1], final, _shortened(history))
 
 

@@ -47,7 +47,7 @@ def _layers(places: Sequence[Place], trace: Trace) -> dict[str, Layer]:
     for name in _ordered(places, trace):
         forward = [step[name] for step in trace.forward]
         backward = [step.get(name) for step in trace.backward]
-        out[name] = layer_of(name, forward, backward, _alone(by_name.get(name), trace))
+        out[name] = layer_of(name, forward, backward, alone(by_name.get(name), trace))
     return out
 
 
@@ -56,14 +56,14 @@ def _ordered(places: Sequence[Place], trace: Trace) -> list[str]:
     return [n for n in trace.first.units if all(n in step for step in trace.forward)]
 
 
-def _alone(place: Place | None, trace: Trace) -> set[int]:
+def alone(place: Place | None, trace: Trace) -> set[int]:
     """Units none of whose parameters was read: there is no verdict on them, so each stands alone."""
     if place is None or not place.slices or place.source in ("hidden", "projection"):
         return set()
-    alone = set(range(place.width))
+    units = set(range(place.width))
     for name, axis in place.slices:
-        alone &= unread_units(trace.seen.get(name), axis)
-    return alone
+        units &= unread_units(trace.seen.get(name), axis)
+    return units
 
 
 def _groups(layer: Layer, fine: Layer, trace: Trace) -> list[Group]:

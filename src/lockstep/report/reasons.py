@@ -10,7 +10,8 @@ from lockstep.types import Audit, Group, Layer, Reason
 def reason(audit: Audit, layer: str, i: int, j: int) -> Reason:
     """The verdict on units ``i`` and ``j`` of ``layer``, with the step and the entries that decide.
 
-    A pair in one class is ``"locked"``, a pair of opposite signs in a mirror group ``"mirror"``;
+    A pair in one class is ``"locked"``, a pair of opposite signs in a mirror group ``"mirror"``, one that the example
+    never reaches ``"undecided"`` (known while the model is at hand, not of a certificate that was read);
     otherwise the first partition of ``Layer.history`` that has them apart gives step and direction.
     """
     found = _validated(audit, layer, i, j)
@@ -26,6 +27,11 @@ def reason(audit: Audit, layer: str, i: int, j: int) -> Reason:
                 return Reason("locked", None, "none", _locked(audit, group.kind))
     if j in found.class_of(i):
         return Reason("locked", None, "none", _locked(audit, "twin"))
+    missed = audit.explainer.unread(layer, i, j) if audit.explainer is not None else ()
+    if missed:
+        which = f"units {i} and {j}" if len(missed) > 1 else f"unit {missed[0]}"
+        because = f"the example never reaches {which} of {layer}: nothing is said of what it does not run (LS009)"
+        return Reason("undecided", None, "none", because)
     for step, direction, classes in found.history:
         if not any(i in members and j in members for members in classes):
             return Reason("separates", step, direction, _because(audit, layer, i, j, direction))
