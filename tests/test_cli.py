@@ -238,7 +238,7 @@ def test_check_takes_the_loss_and_the_optimizer_of_the_audit() -> None:
         (["nets.py:tid"], 2, ["no name 'tid'", "'tied'"]),
         (["net.py:tied"], 2, ["there is no file 'net.py'", "nets.py"]),
         (["nets.py"], 2, ["several candidates", "nets.py:tied"]),
-        (["nets.py:broken"], 2, ["my own mistake", "in broken"]),
+        (["nets.py:broken"], 2, ["my own mistake", "nets.py:42 in broken"]),
         (["nets.py:tied", "--input", "4,3"], 2, ["tried: float32 [4, 3]", "cannot be multiplied"]),
         (["nets.py:tied", "--input", "4,b", "--input", "0"], 2, ["'4,b'", "a size of 0"]),
         (["nets.py:tokens", "--input", "4,8:int64:0-99"], 2, ["10 rows (0 to 9)", "int64:0-9"]),

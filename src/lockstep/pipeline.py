@@ -22,7 +22,7 @@ from .partition.modules import (
     side_by_side,
 )
 from .partition.reasons import Explainer
-from .partition.verdict import Verdict, alone, locked_classes, verdict
+from .partition.verdict import Verdict, locked_classes, verdict
 from .symbolic.digest import digest
 from .symbolic.optimizer import Plan, plan_of
 from .symbolic.passes import Example, named_tensors
@@ -111,7 +111,7 @@ def audit(
             if trace.noisy
             else {}
         )
-        explain = _explainer(subject, where, trace, saved)
+        explain = _explainer(subject, where, trace, saved, result.alone)
         because = _because(result, explain, trace.first.unseen)
         padding = padding_rows(subject.modules, canonical)
         findings = _findings(result, because, copies, names, padding, trace)
@@ -178,7 +178,11 @@ def _stricter(train: Callable[..., Trace], plan: Plan, trace: Trace) -> Trace | 
 
 
 def _explainer(
-    subject: Subject, where: list[Place], trace: Trace, saved: dict[str, Any]
+    subject: Subject,
+    where: list[Place],
+    trace: Trace,
+    saved: dict[str, Any],
+    alone: dict[str, set[int]],
 ) -> Explainer:
     return Explainer(
         subject.parameters,
@@ -189,7 +193,7 @@ def _explainer(
         {p.name: p.span for p in where},
         saved,
         list(trace.noisy),
-        {p.name: alone(p, trace) for p in where},
+        alone,
     )
 
 

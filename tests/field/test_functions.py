@@ -604,3 +604,29 @@ def test_degrees_rise_with_products(name: str) -> None:
     x = symbolic(symbols(*SHAPE), torch.float32, degree=2)
     with engine(FIELD):
         assert function(x).degree == degree
+
+
+SPLIT = {
+    "pooling, a plane at a time": (
+        "windows.AT_ONCE",
+        (3, 4, 7, 7),
+        lambda x: F.max_pool2d(x, 3, 2, 1),
+    ),
+    "convolution, a channel at a time": (
+        "convolution.WIDENED",
+        (2, 4, 5, 5),
+        lambda x: F.conv2d(x, torch.arange(108.0).view(3, 4, 3, 3)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_what_is_done_in_parts_comes_out_as_in_one(name, monkeypatch) -> None:
+    limit, shape, function = SPLIT[name]
+    x = symbols(*shape, seed=1)
+    whole = run(function, x)
+    g = symbols(*whole.shape, seed=2)
+    gradient = derivative(function, x, g)
+    monkeypatch.setattr(f"lockstep.field.rules.{limit}", 1)
+    assert torch.equal(run(function, x), whole)
+    assert torch.equal(derivative(function, x, g), gradient)

@@ -88,13 +88,16 @@ def _copies(subject: Any, own: Members) -> list[list[str]]:
 
 def invented_copies(question: Question, subject: Any) -> Iterator[str]:
     """LS007 of modules that no other module equals."""
+    claimed = [finding.where for finding in question.claim.findings if finding.code == "LS007"]
+    if not claimed:
+        return
     own = members(subject)
     values = {name: p.detach().cpu() for name, p in subject.parameters.items()}
     groups = _alike(subject, own, [values]).values()
     copied = {path for paths in groups if len({own[p] for p in paths}) > 1 for path in paths}
-    for finding in question.claim.findings:
-        if finding.code == "LS007" and finding.where not in copied:
-            yield f"findings: LS007 of {finding.where}: no module of this model starts equal to it"
+    for where in claimed:
+        if where not in copied:
+            yield f"findings: LS007 of {where}: no module of this model starts equal to it"
 
 
 def _all_inside(group: list[str], other: list[str]) -> bool:

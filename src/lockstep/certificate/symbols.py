@@ -152,7 +152,7 @@ def _history(layer: Layer, course: Course, alone: set[int]) -> Iterator[str]:
                     f"layers/{layer.name}/history: at {when} {direction} it ties "
                     f"{_ties(told_)}; equal there are {_ties(seen_)}"
                 )
-    elif tuple(retold) != layer.history:
+    else:
         told = few(f"{step} {direction}" for step, direction, _ in layer.history) or "none"
         part = few(f"{step} {direction}" for step, direction, _ in retold)
         yield f"layers/{layer.name}/history: it tells of steps {told}; units part at {part}"

@@ -22,6 +22,8 @@ class Verdict:
     locked: tuple[Group, ...]
     frozen: tuple[Frozen, ...]
     unread: dict[str, tuple[int, int]]
+    alone: dict[str, set[int]]
+    """Layer → units none of whose parameters was read: there is no verdict on them, so each stands alone."""
 
 
 def verdict(
@@ -32,38 +34,40 @@ def verdict(
     stricter: Trace | None = None,
 ) -> Verdict:
     """``stricter`` is the trace under any update, against which classes of an additive one are graded."""
-    layers = _layers(places, trace)
-    fine = _layers(places, stricter) if stricter is not None else layers
+    alone = _alone(places, trace)
+    layers = _layers(trace, alone)
+    fine = _layers(stricter, _alone(places, stricter)) if stricter is not None else layers
     locked = [g for name, layer in layers.items() for g in _groups(layer, fine[name], trace)]
     if trace.labels:
         groups = equal_for_ever(subject.modules, names, trace.labels, trace.moves)
         locked += [Group("module", paths, tuple(range(len(paths)))) for paths in groups]
-    return Verdict(layers, tuple(locked), frozen_entries(trace), unread(trace))
+    return Verdict(layers, tuple(locked), frozen_entries(trace), unread(trace), alone)
 
 
-def _layers(places: Sequence[Place], trace: Trace) -> dict[str, Layer]:
+def _layers(trace: Trace, alone: Mapping[str, set[int]]) -> dict[str, Layer]:
     out: dict[str, Layer] = {}
-    by_name = {p.name: p for p in places}
-    for name in _ordered(places, trace):
+    for name in _ordered(trace):
         forward = [step[name] for step in trace.forward]
         backward = [step.get(name) for step in trace.backward]
-        out[name] = layer_of(name, forward, backward, alone(by_name.get(name), trace))
+        out[name] = layer_of(name, forward, backward, alone.get(name, set()))
     return out
 
 
-def _ordered(places: Sequence[Place], trace: Trace) -> list[str]:
+def _ordered(trace: Trace) -> list[str]:
     """Model order; heads right behind the value projection of their module, or at the end."""
     return [n for n in trace.first.units if all(n in step for step in trace.forward)]
 
 
-def alone(place: Place | None, trace: Trace) -> set[int]:
-    """Units none of whose parameters was read: there is no verdict on them, so each stands alone."""
-    if place is None or not place.slices or place.source in ("hidden", "projection"):
-        return set()
-    units = set(range(place.width))
-    for name, axis in place.slices:
-        units &= unread_units(trace.seen.get(name), axis)
-    return units
+def _alone(places: Sequence[Place], trace: Trace) -> dict[str, set[int]]:
+    """See :class:`Verdict`; layers that have such units only."""
+    out: dict[str, set[int]] = {}
+    for place in places:
+        if not place.slices or place.source in ("hidden", "projection"):
+            continue
+        missed = (unread_units(trace.seen.get(name), axis) for name, axis in place.slices)
+        if units := set(range(place.width)).intersection(*missed):
+            out[place.name] = units
+    return out
 
 
 def _groups(layer: Layer, fine: Layer, trace: Trace) -> list[Group]:

@@ -41,7 +41,11 @@ def softmax_of(f: Field, x: Tensor, dim: int) -> Tensor:
         return torch.ones_like(x)
     dim %= x.dim()
     e = exponentials(f, x, shift(f, x, (dim,)))
-    total = f.sum(e, (dim,), True)
+    return _parts(f, e, f.sum(e, (dim,), True))
+
+
+def _parts(f: Field, e: Tensor, total: Tensor) -> Tensor:
+    """``e / total``; 0 where everything is masked."""
     return f.mul(e, f.inverse(total)) * (total != 0)
 
 
@@ -90,7 +94,7 @@ def logsumexp(f: Field, x: Tensor, dim: int | list[int], keepdim: bool = False) 
     argument = f.sub(finite(x), out)
     if any_infinite(x):
         argument = torch.where(torch.isinf(x), x, argument)
-    active().normalised.append((argument, f.mul(e, f.inverse(total)) * (total != 0)))
+    active().normalised.append((argument, _parts(f, e, total)))
     for d in sorted(dims, reverse=True) if not keepdim else ():
         out = out.squeeze(d)
     return out
