@@ -16,6 +16,8 @@ from lockstep.explain.naming import Index, course_names, find_weight, size_of
 from lockstep.explain.network import SMALL, Network
 from lockstep.explain.replay import Replay, replay
 
+from ..symbolic.gradients import unravelled
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -162,7 +164,7 @@ class History:
         found = []
         for name, shape in self.shapes.items():
             for flat in range(min(LISTED, int(torch.Size(shape).numel()))):
-                index = torch.unravel_index(torch.tensor(flat), shape) if shape else ()
+                index = unravelled(torch.tensor(flat), shape)
                 found.append(f"{name}[{','.join(str(int(k)) for k in index)}]")
         return found
 

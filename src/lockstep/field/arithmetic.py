@@ -19,6 +19,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
+from . import coarse
 from .thin import SLAB, by_columns, by_rows
 
 PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139)
@@ -173,7 +174,9 @@ class Field:
         return self._fold(a - b)
 
     def mul(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.reduce(a.double() * b.double())
+        if a.shape == b.shape:
+            return self.reduce(a.double().mul_(b))
+        return self.reduce(a.double() * b)
 
     def scale(self, a: Tensor, c: int) -> Tensor:
         """``c * a`` for one residue ``c``; free for 1 and -1."""
@@ -192,9 +195,24 @@ class Field:
     def sum(self, x: Tensor, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
         return self.reduce(torch.sum(x, dims, keepdim=keepdim, dtype=torch.float64))
 
+    def dot(self, a: Tensor, b: Tensor, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
+        """``sum(mul(a, b), dims)`` with one reduction of it all; without ``dims`` the product itself."""
+        if not dims:
+            return self.mul(a, b)
+        terms = a.double() * b
+        few = math.prod(terms.shape[d] for d in dims) <= TERMS
+        return self.sum(terms if few else self.reduce(terms), dims, keepdim)
+
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
-        """``a @ b`` for 2-D or batched 3-D operands; inner sums longer than ``TERMS`` are split."""
+        """``a @ b`` for 2-D or batched 3-D operands; inner sums longer than ``TERMS`` are split.
+
+        One of them may be bytes (:mod:`coarse`).
+        """
         inner = a.shape[-1]
+        if coarse.suits(b.mT, a.mT):
+            return self.reduce(coarse.product(b.mT, a.mT)).t().contiguous()
+        if coarse.suits(a, b):
+            return self.reduce(coarse.product(a, b))
         if inner <= TERMS and _thin(a, b) and b.stride(0) < b.stride(1):
             return self.reduce(by_rows(b.t(), a.double().t().contiguous())).t().contiguous()
         if inner <= TERMS and _thin(a, b):
@@ -261,6 +279,15 @@ class Field:
         for part, target in pieces(flat, out):
             if n := part.numel():
                 self._embed_chunk(part, target, size[:n], wide[:n], whole[:n])
+        return out.view(x.shape)
+
+    def coarse(self, x: Tensor) -> Tensor:
+        """Bytes that make a point with the pattern of ``x``, of one of :data:`coarse.DTYPES`."""
+        flat = x.detach().reshape(-1)
+        out = torch.empty(flat.shape, dtype=coarse.BYTE, device=flat.device)
+        work = torch.empty(min(chunk(), flat.numel()))
+        for part, target in pieces(flat, out):
+            coarse.bytes_of(part, target, work[: part.numel()])
         return out.view(x.shape)
 
     def _embed_chunk(self, x: Tensor, out: Tensor, size: Tensor, y: Tensor, whole: Tensor) -> None:

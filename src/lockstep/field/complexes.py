@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .residue import Residue
+from .running import active
 
 OPS: dict[str, Callable[..., Any]] = {}
 MAKERS = frozenset(("complex", "polar", "_fft_r2c", "_fft_c2r", "_fft_c2c"))
@@ -103,6 +104,8 @@ def as_real(x: Tensor) -> Tensor:
 def as_complex(x: Tensor) -> Tensor:
     """``view_as_complex``, of stored pairs too."""
     if isinstance(x, Residue):
+        if not x.known:
+            x.cell.promote(active().field)
         return Residue(torch.view_as_complex(x.stored), x.cell, x.dtype.to_complex())
     return torch.view_as_complex(x)
 

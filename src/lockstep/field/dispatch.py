@@ -29,6 +29,7 @@ from ..errors import ControlFlowError, LockstepError, MissingRuleError, Undecide
 from . import complexes
 from . import rules as _rules  # noqa: F401  registers every rule
 from .arithmetic import STORE, Field
+from .coarse import BYTE
 from .nest import leaves, mapped, rebuilt
 from .ops import op_of
 from .outer import Factors, worthwhile
@@ -296,7 +297,12 @@ class Engine(TorchDispatchMode):
         plain: list[Any] = []
         for x in flat:
             if self._is_value(x):
-                x = self.residues(x, canvas=not plain and name in WRITES, picked=name in PICKS)
+                x = self.residues(
+                    x,
+                    canvas=not plain and name in WRITES,
+                    picked=name in PICKS,
+                    coarse=name in OF_BYTES,
+                )
                 infinite = infinite or self._last_infinite
             elif isinstance(x, float) and (x <= FAR_BELOW or x == torch.inf):
                 infinite, far = infinite or x in (torch.inf, -torch.inf), True
@@ -379,14 +385,16 @@ class Engine(TorchDispatchMode):
             isinstance(x, Tensor) and _is_number(x) and x.layout is torch.strided
         )
 
-    def residues(self, x: Tensor, canvas: bool = False, picked: bool = False) -> Tensor:
-        """The residues of a value; constants are embedded now.
+    def residues(
+        self, x: Tensor, canvas: bool = False, picked: bool = False, coarse: bool = False
+    ) -> Tensor:
+        """The residues of a value; constants are embedded now, bytes widened unless ``coarse`` ones will do.
 
         A ``canvas`` is about to be written into; of what is ``picked`` the example decides where it stands.
         """
         if isinstance(x, Residue) and not x.known:
             self._last_infinite = x.cell.infinite
-            return x.stored
+            return x.stored.to(STORE) if x.stored.dtype is BYTE and not coarse else x.stored
         if x.is_complex():
             pairs = complexes.as_real(x)
             return torch.view_as_complex(self.residues(pairs, canvas))
@@ -579,7 +587,7 @@ class Engine(TorchDispatchMode):
             if g.cell.parameter is None or g.cell.all_read:
                 continue
             rows = _rows_read(name, args, g)
-            if rows is None and g.numel() * 4 == g.cell.flat.untyped_storage().nbytes():
+            if rows is None and g.numel() == _length(g.cell):
                 g.cell.all_read = True
                 continue
             seen = complexes.as_real(g) if g.is_complex() else g
@@ -634,6 +642,9 @@ SHAPED = frozenset(
     "zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty new_empty_strided".split()
 )
 """Ops of whose operand only the shape counts."""
+
+OF_BYTES = frozenset("mm addmm linear convolution convolution_backward embedding".split())
+"""Ops whose rules take the weights of a coarse point as they are."""
 
 PICKS = frozenset(("where", "masked_fill"))
 """Ops that put a constant where a condition says, and conditions may depend on the example."""
@@ -755,8 +766,13 @@ def _draws_floats(func: Any, args: Any, kwargs: Any, flat: list[Any]) -> bool:
 def read_mask(cell: Cell) -> Tensor:
     """Boolean storage beside a parameter's cell: which entries an op has read."""
     if cell.read is None:
-        cell.read = torch.zeros(cell.flat.untyped_storage().nbytes() // 4, dtype=torch.bool)
+        cell.read = torch.zeros(_length(cell), dtype=torch.bool)
     return cell.read
+
+
+def _length(cell: Cell) -> int:
+    """Residues, or bytes, in the storage of a parameter's cell."""
+    return cell.flat.untyped_storage().nbytes() // (1 if cell.flat.dtype is BYTE else 4)
 
 
 def _rows_read(name: str, args: tuple[Any, ...], parameter: Residue) -> tuple[int, Tensor] | None:

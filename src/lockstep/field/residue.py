@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
 from ..errors import NonFiniteError
-from .arithmetic import Field
+from .arithmetic import STORE, Field
+from .coarse import BYTE
 from .running import active, running
 
 Place = tuple[tuple[int, ...], tuple[int, ...], int]
@@ -56,8 +57,11 @@ class Cell:
         self.degrees: dict[Place, int] = {}
 
     def promote(self, field: Field) -> None:
-        """Turn true floats into residues; every view of this cell follows."""
+        """Turn true floats, or the bytes of a coarse point, into residues; every view of this cell follows."""
         if not self.known:
+            if self.flat.dtype is BYTE:
+                self.flat = self.flat.to(STORE)
+                self.version += 1
             return
         length = self.flat.untyped_storage().nbytes() // self.flat.element_size()
         whole = torch.as_strided(self.flat, (length,), (1,), 0)
@@ -87,6 +91,8 @@ class Promised(Cell):
     @flat.setter
     def flat(self, value: Tensor) -> None:
         """Nothing is stored before it is asked for."""
+        if self._flat is not None:
+            self._flat = value
 
     @property
     def pending(self) -> bool:

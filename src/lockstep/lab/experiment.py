@@ -23,6 +23,8 @@ from lockstep.lab import network as nets
 from lockstep.lab.datasets import points
 from lockstep.lab.state import MOST_STEPS, State
 
+from ..symbolic.gradients import unravelled
+
 GRID = 20  # points of a map along each feature
 SHADES = 255
 
@@ -150,7 +152,7 @@ class Experiment:
                 if parameter not in (dense.weight, dense.bias):
                     continue
                 for flat in range(math.prod(shape)):
-                    index = tuple(int(k) for k in torch.unravel_index(torch.tensor(flat), shape))
+                    index = tuple(int(k) for k in unravelled(torch.tensor(flat), shape))
                     entry = {
                         "name": names.weight(parameter, index),
                         "path": f"{parameter}[{','.join(map(str, index))}]",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -17,12 +19,18 @@ def classes_of(prints: Tensor) -> Classes:
     ((0, 2), (1,))
     """
     if torch.unique(prints[0]).numel() == prints.shape[1]:
-        return tuple(zip(range(prints.shape[1]), strict=True))
+        return singletons(prints.shape[1])
     _, index = torch.unique(prints, dim=1, return_inverse=True)
     members: dict[int, list[int]] = {}
     for unit, label in enumerate(index.tolist()):
         members.setdefault(label, []).append(unit)
     return tuple(sorted(map(tuple, members.values())))
+
+
+@lru_cache(maxsize=64)
+def singletons(width: int) -> Classes:
+    """The partition of ``range(width)`` in which each unit stands alone."""
+    return tuple(zip(range(width), strict=True))
 
 
 def shared(classes: Classes, width: int) -> Classes:

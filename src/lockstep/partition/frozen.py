@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..symbolic.gradients import unravelled
 from ..symbolic.training import Trace
 from ..types import Frozen
 
@@ -15,9 +16,7 @@ def frozen_entries(trace: Trace) -> tuple[Frozen, ...]:
     for name in trace.still:
         still, shape = trace.frozen(name), trace.shapes[name]
         if still.numel():
-            shown = torch.stack(
-                torch.unravel_index(still[: Frozen.SHOWN], shape or (1,)), 1
-            ).tolist()
+            shown = torch.stack(unravelled(still[: Frozen.SHOWN], shape or (1,)), 1).tolist()
             indices = tuple(tuple(i) if shape else () for i in shown)
             out.append(Frozen(name, still.numel(), shape.numel(), indices))
     return tuple(out)

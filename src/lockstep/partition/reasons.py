@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..symbolic.gradients import unravelled
 from ..types import Classes
 from .course import course_names
 
@@ -106,7 +107,7 @@ class Explainer:
         one, two = (
             (
                 *at[:axis],
-                *(int(k) for k in torch.unravel_index(torch.tensor(unit), inner)),
+                *(int(k) for k in unravelled(torch.tensor(unit), inner)),
                 *at[axis:],
             )
             for unit in (i, j)

@@ -9,7 +9,7 @@ from ..symbolic.places import Place
 from ..symbolic.subject import Subject
 from ..symbolic.training import Trace
 from ..types import Classes, Frozen, Group, Layer
-from .classes import layer_of, mirrored, shared
+from .classes import layer_of, mirrored, shared, singletons
 from .frozen import frozen_entries, unread, unread_units
 from .modules import Names, equal_for_ever
 
@@ -37,7 +37,8 @@ def verdict(
     alone = _alone(places, trace)
     layers = _layers(trace, alone)
     fine = _layers(stricter, _alone(places, stricter)) if stricter is not None else layers
-    locked = [g for name, layer in layers.items() for g in _groups(layer, fine[name], trace)]
+    tied = layers.items() if trace.ties else ()
+    locked = [g for name, layer in tied for g in _groups(layer, fine[name], trace)]
     if trace.labels:
         groups = equal_for_ever(subject.modules, names, trace.labels, trace.moves)
         locked += [Group("module", paths, tuple(range(len(paths)))) for paths in groups]
@@ -47,6 +48,11 @@ def verdict(
 def _layers(trace: Trace, alone: Mapping[str, set[int]]) -> dict[str, Layer]:
     out: dict[str, Layer] = {}
     for name in _ordered(trace):
+        if not trace.ties:
+            width = trace.forward[0][name].shape[-1]
+            each = singletons(width)
+            out[name] = Layer(name, width, each, ((0, "forward", each),))
+            continue
         forward = [step[name] for step in trace.forward]
         backward = [step.get(name) for step in trace.backward]
         out[name] = layer_of(name, forward, backward, alone.get(name, set()))

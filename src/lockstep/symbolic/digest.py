@@ -18,13 +18,13 @@ def digest(subject: Subject) -> str:
     Neves, Wilcox-O'Hearn 2020).
     """
     named = sorted({**subject.parameters, **subject.buffers}.items())
-    return blake3("".join(map(_of_tensor, named)).encode()).hexdigest()
+    h = blake3(max_threads=torch.get_num_threads())  # one for all: each starts threads of its own
+    return blake3("".join(_of_tensor(h, *item) for item in named).encode()).hexdigest()
 
 
-def _of_tensor(item: tuple[str, Tensor]) -> str:
-    name, t = item
-    head = f"{name} {t.dtype} {tuple(t.shape)} {t.requires_grad}\n"
-    h = blake3(head.encode(), max_threads=torch.get_num_threads())
+def _of_tensor(h: blake3, name: str, t: Tensor) -> str:
+    h.reset()
+    h.update(f"{name} {t.dtype} {tuple(t.shape)} {t.requires_grad}\n".encode())
     flat = t.detach().cpu().contiguous()
     size = flat.numel() * flat.element_size()
     if size:

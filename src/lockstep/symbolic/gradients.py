@@ -7,6 +7,7 @@ network), as a boolean of all entries where they are many (rows of an embedding 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,14 +82,26 @@ def indices(rest: Rest, count: int, among: Tensor | None = None) -> Tensor:
     if rest is None:
         return torch.arange(count) if among is None else among.reshape(-1).nonzero().view(-1)
     if rest.dtype is torch.bool:
-        both = rest if among is None else rest & among.reshape(-1)
-        return both.nonzero().view(-1) if _some(both) else torch.zeros(0, dtype=torch.long)
+        # As bytes, which PyTorch looks at twenty times as fast as at booleans.
+        both = rest.view(torch.uint8)
+        if among is not None:
+            both = both & among.reshape(-1).view(torch.uint8)
+        some = both.numel() > 0 and bool(both.amax())
+        return both.nonzero().view(-1) if some else torch.zeros(0, dtype=torch.long)
     return rest if among is None else rest[among.reshape(-1)[rest]]
 
 
-def _some(flags: Tensor) -> bool:
-    """``flags.any()``, twenty times as fast: that looks at each boolean by itself."""
-    return flags.numel() > 0 and bool(flags.view(torch.uint8).amax())
+def unravelled(flat: Tensor, shape: Sequence[int]) -> tuple[Tensor, ...]:
+    """The index along each dimension of the entries at ``flat``; ``torch.unravel_index`` imports SymPy, half a second.
+
+    >>> unravelled(torch.tensor([5]), (2, 3))
+    (tensor([1]), tensor([2]))
+    """
+    index = []
+    for size in reversed(shape):
+        index.append(flat % size)
+        flat = flat // size
+    return tuple(reversed(index))
 
 
 def whole(rest: Rest, count: int) -> bool:

@@ -22,6 +22,7 @@ from .attention import Heads
 from .places import Place
 from .records import ROWS, Product, fingerprint, pack, slices_print
 
+PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 PRODUCTS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "linear": (0, 1)}
 
 
@@ -194,6 +195,8 @@ class Recorder:
         if self.products is not None:
             self.products.append(Product(parameter, _input_axis(b), pack(incoming), self.path()))
         row = b.stride(1)
+        if self._hooked(parameter):
+            return
         if row == 0 or b.stride(0) > row:
             return  # x @ W with W (in, out): its columns, not its rows, are units
         start, total = b.storage_offset() // row, b.cell.flat.numel() // row
@@ -221,9 +224,15 @@ class Recorder:
             self.products.append(
                 Product(w.cell.parameter, 0 if args[6] else 1, pack(prints), self.path())
             )
-        if not args[6]:
+        if not args[6] and not self._hooked(w.cell.parameter):
             rows = fingerprint(self._field, self._engine.residues(result), dim, "conv out")
             self._rows.setdefault(w.cell.parameter, rows)
+
+    def _hooked(self, parameter: str) -> bool:
+        """Whether the module at work is a plain layer with this weight: the hook will see what comes out of it."""
+        place = self._outputs.get(self.path())
+        plain = type(self._modules.get(self.path())) in PLAIN
+        return plain and place is not None and place.slices[0][0] == parameter
 
     # -- the end --------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UndecidedError
+from ..field import coarse
 from ..field.arithmetic import FIRST, Field, draw_primes, stable_key
 from .colours import Pattern, Step, initial
 from .gradients import Gradient, Rest, indices, whole
@@ -26,6 +27,9 @@ from .records import Pass, slices_print
 from .subject import Subject
 
 MAX_STEPS = 200
+MANY = 1 << 20
+"""Weights from which on a network is looked at from a coarse point first."""
+
 Progress = Callable[[str, int, int | None], None]
 Names = tuple[str, ...]
 
@@ -37,7 +41,8 @@ class Trace:
     ``forward[t]``: layer → (lanes, U) fingerprints at step t; ``backward[t]``: the same of the gradients of the
     units' parameters (only layers that still had ties); ``still``: parameter → entries that never got a
     gradient, as :data:`gradients.Rest`; ``seen``: parameter → boolean entries that were read (None: all);
-    ``labels``: parameter → a label at the last step, the same for tensors that are equal.
+    ``labels``: parameter → a label at the last step, the same for tensors that are equal; ``ties``: whether any two
+    units of a layer looked equal or opposite at first.
     """
 
     lanes: list[Field]
@@ -47,6 +52,7 @@ class Trace:
     still: dict[str, Rest] = field(default_factory=dict)
     seen: dict[str, Tensor | None] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    ties: bool = True
     first: Pass = field(default_factory=Pass)
     degree: int = 1
     noisy: dict[str, None] = field(default_factory=dict)
@@ -99,24 +105,17 @@ class Training:
         ``equal``: groups of modules that start with equal values, each given by the names of its parameters. Those
         that get equal gradients as well may be locked to one another.
         """
-        trace = Trace(self._fields[:1])
-        colours: dict[str, Tensor] | None = None
-        # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
-        start = self._point(self._fields[0], 0, None)
-        first = self._pass(0, 0, start, details=True, doubted=lambda one: self._doubted(trace, one))
-        trace.first, self._keeps = first, bool(first.kept)
-        self._note_rest(trace, first.again)
-        suspicious = suspicious or any(self._still_equal(group, first) for group in equal)
-        apart = not suspicious and not has_ties(first.units)
-        if apart and self._suspects(trace):
-            self._note(trace, self._pass(0, 0, start, sample=1))
-        del start  # residues of all weights
-        if apart and (not self._suspects(trace) or self._rest_for_ever(trace)):
-            trace.forward.insert(0, {n: u[None] for n, u in first.units.items()})
+        if self._many() and not suspicious:
+            trace, healthy = self._look(self._coarse(self._fields[0]), equal)
+            if healthy:
+                return trace
+        trace, healthy = self._look(self._point(self._fields[0], 0, None), equal, suspicious)
+        if healthy:
             return trace
+        first = trace.first
         self._add_lanes()
         trace.lanes = self._fields
-        colours = initial(self._subject.parameters, self._plan)
+        colours: dict[str, Tensor] = initial(self._subject.parameters, self._plan)
         pattern: Pattern | None = None
         for step in range(MAX_STEPS):
             given = [first] if step == 0 else []
@@ -135,6 +134,27 @@ class Training:
             f"the pattern of the parameters had not settled after {MAX_STEPS} symbolic steps; audit a shallower "
             "part of the model"
         )
+
+    def _look(
+        self, start: Point, equal: Sequence[Sequence[Names]], suspicious: bool = False
+    ) -> tuple[Trace, bool]:
+        """A first pass, and whether it settles the matter: nothing equal, and nothing zero but what rests for ever."""
+        trace = Trace(self._fields[:1])
+        # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
+        first = self._pass(0, 0, start, details=True, doubted=lambda one: self._doubted(trace, one))
+        trace.first, self._keeps = first, bool(first.kept)
+        self._note_rest(trace, first.again)
+        if suspicious or any(self._still_equal(group, first) for group in equal):
+            return trace, False
+        trace.ties = has_ties(first.units)
+        if trace.ties:
+            return trace, False
+        if self._suspects(trace):
+            self._note(trace, self._pass(0, 0, start, sample=1))
+        settled = not self._suspects(trace) or self._rest_for_ever(trace)
+        if settled:
+            trace.forward.insert(0, {n: u[None] for n, u in first.units.items()})
+        return trace, settled
 
     def _rest_for_ever(self, trace: Trace) -> bool:
         """Whether the suspects have gradient 0 even where every entry is a symbol of its own, but for zeros at rest.
@@ -259,6 +279,21 @@ class Training:
             if colours is not None and name in colours and self._plan.update == "any":
                 return f.draw(colours[name], stable_key("theta", f.seed))
             return f.embed(self._subject.parameters[name])
+
+        return {name: cache(partial(value, name)) for name in self._subject.parameters}
+
+    def _many(self) -> bool:
+        """Whether a coarse point may stand in for the weights, and is worth it."""
+        moving = [self._subject.parameters[name] for name in self._plan.keys]
+        floats = all(p.dtype in coarse.DTYPES for p in moving)
+        return self._plan.update == "any" and floats and sum(p.numel() for p in moving) >= MANY
+
+    def _coarse(self, f: Field) -> Point:
+        """A point with the pattern of the weights, or a narrower one; what does not train stays as it is."""
+
+        def value(name: str) -> Tensor:
+            p = self._subject.parameters[name]
+            return f.coarse(p) if name in self._plan.keys else f.embed(p)
 
         return {name: cache(partial(value, name)) for name in self._subject.parameters}
 

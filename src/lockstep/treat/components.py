@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from ..symbolic.gradients import unravelled
 from .wiring import Read, Taint, Unit, Wiring
 
 Axis = tuple[str, int]
@@ -220,7 +221,7 @@ def values_along(reads: Iterable[Read], wiring: Wiring, key: Axis) -> Tensor:
         inside = (entry >= 0) & (entry < shape.numel())
         if not bool(inside.any()):
             continue
-        at = torch.unravel_index(entry.clamp(0, shape.numel() - 1), tuple(shape))[axis]
+        at = unravelled(entry.clamp(0, shape.numel() - 1), shape)[axis]
         at, values = at[inside], read.values[inside]
         if len(at) > shape[axis] and len(at) % shape[axis] == 0:
             # Of a grouped convolution one position reads a channel of each group.

@@ -28,6 +28,8 @@ from lockstep.symbolic.places import Place
 from lockstep.symbolic.subject import Subject
 from lockstep.watch.layers import Watched
 
+from ..symbolic.gradients import unravelled
+
 REACH = 24  # autograd nodes looked at behind one tensor
 NOT_A_FUNCTION = ("Dropout", "Identity", "Pool", "Flatten", "Pad", "Upsample")
 
@@ -258,7 +260,7 @@ class Capture:
                 total *= size
             count = min(total, self.samples)
             flat = torch.arange(count, device=device) * total // max(count, 1)
-            self._indices[key] = tuple(torch.unravel_index(flat, others)) if others else ()
+            self._indices[key] = unravelled(flat, others)
         return self._indices[key]
 
 

@@ -20,7 +20,7 @@ def _windows(n: int, x: Tensor, settings: tuple[Any, ...]) -> tuple[Windows, Ten
     defaults: list[Any] = [None, (), 0, False, True, None]
     kernel, stride, padding, ceil, include, override = [*settings, *defaults[len(settings) :]]
     geometry = each(kernel, n), each(stride or kernel, n), each(padding, n)
-    out = output_shape(f"avg_pool{n}d", x, *geometry, ceil, include)[-n:]
+    out = output_shape(f"avg_pool{n}d", n, x, *geometry, ceil, include)
     columns = list(zip(x.shape[-n:], out, *geometry, strict=True))
     windows = Windows(x.shape[-n:], [sliding(*column, 1) for column in columns])
     if override:

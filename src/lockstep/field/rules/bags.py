@@ -112,5 +112,5 @@ def sample_weights_backward(
     mode: int,
     padding: int = -1,
 ) -> Tensor:
-    found = f.sum(f.mul(grad[bag], weight[index.long()]), (1,))
+    found = f.dot(grad[bag], weight[index.long()], (1,))
     return found * (index != padding)

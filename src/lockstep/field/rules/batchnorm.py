@@ -73,6 +73,6 @@ def batch_norm_backward(
     grad_x = None
     if mask[0]:
         grad_x = centred_gradient(f, inner, normal, rstd, dims) if train else f.mul(inner, rstd)
-    grad_w = f.sum(f.mul(grad, normal), dims) if mask[1] else None
+    grad_w = f.dot(grad, normal, dims) if mask[1] else None
     grad_b = f.sum(grad, dims) if mask[2] else None
     return grad_x, grad_w, grad_b

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..arithmetic import TERMS, Field
+from .. import coarse
+from ..arithmetic import STORE, TERMS, Field
 from ..outer import Factors, worthwhile
 from ..registry import rule
 
@@ -36,6 +37,10 @@ def convolution(
 ) -> Tensor:
     """x (N, C, ...), w (O, C/groups, ...) or, transposed, (C, O/groups, ...)."""
     geometry = (stride, padding, dilation, transposed, output_padding, groups)
+    if _as_matrix(w, geometry):
+        out = _of_columns(f, x, w, geometry)
+        return out if bias is None else f.add(out, bias.view(-1, 1, 1))
+    w = w.to(STORE)
     per_channel = prod(w.shape[2:])
     channels = w.shape[0] // groups if transposed else w.shape[1]
     step = _at_once(w, channels, per_channel)
@@ -44,6 +49,44 @@ def convolution(
     else:
         out = _split_channels(f, x, w, geometry, step)
     return out if bias is None else f.add(out, bias.view(-1, *[1] * (x.dim() - 2)))
+
+
+def _as_matrix(w: Tensor, geometry: tuple[Any, ...]) -> bool:
+    """Whether the weights are bytes, and the convolution is their product with the windows of the input."""
+    *_, transposed, _, groups = geometry
+    plain = w.dim() == 4 and not transposed and groups == 1
+    return plain and w.dtype is coarse.BYTE and w.shape[0] <= TERMS
+
+
+def _windows(w: Tensor, geometry: tuple[Any, ...]) -> tuple[tuple[int, int], ...]:
+    """Kernel size, dilation, padding, stride, as ``unfold`` takes them."""
+    stride, padding, dilation, *_ = geometry
+    return tuple((n[0], n[-1]) for n in (w.shape[2:], dilation, padding, stride))
+
+
+def _of_columns(f: Field, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Tensor:
+    """All samples' windows as columns (Chellapilla, Puri, Simard 2006), and the weights as a matrix before them."""
+    windows = _windows(w, geometry)
+    columns = F.unfold(x, *windows).transpose(0, 1)
+    out = f.matmul(w.flatten(1), columns.flatten(1)).view(len(w), *columns.shape[1:])
+    return out.transpose(0, 1).unflatten(2, _positions(x, windows)).contiguous()
+
+
+def _positions(x: Tensor, windows: tuple[tuple[int, int], ...]) -> list[int]:
+    """Height and width of the result."""
+    return [
+        (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        for n, kernel, dilation, padding, stride in zip(x.shape[2:], *windows, strict=True)
+    ]
+
+
+def _to_columns(f: Field, grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Tensor:
+    """The adjoint of :func:`_of_columns` in ``x``: exact sums of overlapping windows, which are sums of products."""
+    g, matrix = grad.flatten(2).transpose(0, 1), w.flatten(1).t()
+    pair = matrix, g.flatten(1)
+    sums = coarse.product(*pair) if coarse.suits(*pair) else matrix.double() @ pair[1].double()
+    columns = sums.view(-1, *g.shape[1:]).transpose(0, 1)
+    return f.reduce(F.fold(columns, x.shape[2:], *_windows(w, geometry)))
 
 
 def _at_once(w: Tensor, channels: int, per_channel: int) -> int:
@@ -98,20 +141,21 @@ def _factors(grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> F
 
     (O, N positions) @ (N positions, C window): Chellapilla, Puri, Simard 2006.
     """
-    stride, padding, dilation, transposed, _, groups = geometry
+    *_, transposed, _, groups = geometry
     if transposed or groups > 1 or w.dim() != 4 or x.dim() != 4:
         return None
     a = grad.movedim(1, 0).flatten(1)
     if not worthwhile(w.numel(), a.shape[1]):
         return None
-    both = [(n[0], n[-1]) for n in (w.shape[2:], dilation, padding, stride)]
-    return Factors(a, F.unfold(x, *both).transpose(1, 2).flatten(0, 1), w.shape)
+    return Factors(a, F.unfold(x, *_windows(w, geometry)).transpose(1, 2).flatten(0, 1), w.shape)
 
 
 def _input_gradient(
     f: Field, grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]
 ) -> Tensor:
-    groups = geometry[-1]
+    if _as_matrix(w, geometry):
+        return _to_columns(f, grad, x, w, geometry)
+    w, groups = w.to(STORE), geometry[-1]
     per_channel = prod(w.shape[2:])
     outputs = w.shape[1] if geometry[3] else w.shape[0] // groups
     step = _at_once(w, outputs, per_channel)

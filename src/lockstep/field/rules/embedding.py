@@ -19,7 +19,7 @@ def need_integers(index: Tensor) -> None:
 @rule("embedding", infinite=True)
 def embedding(f: Field, weight: Tensor, index: Tensor, *_: object) -> Tensor:
     need_integers(index)
-    return weight[index.long()]
+    return weight[index.long()].to(STORE)
 
 
 @rule("embedding_dense_backward")

@@ -46,10 +46,14 @@ def rank(f: Field, gap: Tensor) -> Tensor:
 
 def pick(f: Field, x: Tensor, dim: int, largest: bool = True) -> tuple[Tensor, Tensor]:
     """(value, index) of the chosen element, ``dim`` kept; ties to the lower index."""
-    ranks = order(f, x, dim) if largest else -order(f, x, dim)
-    top = ranks.amax(dim, keepdim=True)
-    index = (ranks == top).to(torch.uint8).argmax(dim, keepdim=True)
+    index = first_of(order(f, x, dim) if largest else -order(f, x, dim), dim)
     return x.gather(dim, index), index
+
+
+def first_of(ranks: Tensor, dim: int) -> Tensor:
+    """The index of the highest rank, ``dim`` kept; the first of several."""
+    top = ranks.amax(dim, keepdim=True)
+    return (ranks == top).to(torch.uint8).argmax(dim, keepdim=True)
 
 
 @rule("amax", degree="more", infinite=True)

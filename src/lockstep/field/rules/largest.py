@@ -22,11 +22,20 @@ def shares(f: Field, x: Tensor, dims: tuple[int, ...], largest: bool = True) -> 
     x = x if largest else -x
     if not any_infinite(x):
         gap = f.sub(x, f.scale(f.sum(x, dims, True), f.quotient(count(x, dims))))
-        e = f.function(gap, stable_key("largest"))
-    else:
-        number = torch.isfinite(x).sum(dims, keepdim=True).clamp_(min=1)
-        centre = f.mul(f.sum(finite(x), dims, True), f.inverse(f.embed(number)))
-        e = f.function(f.sub(finite(x), centre), stable_key("largest")) * torch.isfinite(x)
+        return shared_out(f, gap, None, dims)
+    inside = torch.isfinite(x)
+    number = inside.sum(dims, keepdim=True).clamp_(min=1)
+    centre = f.mul(f.sum(finite(x), dims, True), f.inverse(f.embed(number)))
+    return shared_out(f, f.sub(finite(x), centre), inside, dims)
+
+
+def shared_out(
+    f: Field, gap: Tensor, inside: Tensor | None, dims: tuple[int, ...] = (-1,)
+) -> Tensor:
+    """The predicates by the ``gap`` of each element to the mean; 0 where it is not ``inside`` (None: all are)."""
+    e = f.function(gap, stable_key("largest"))
+    if inside is not None:
+        e = e * inside
     return f.mul(e, f.inverse(f.sum(e, dims, True)))
 
 
@@ -44,7 +53,7 @@ def extreme(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool, smallest:
 
 def mixed(f: Field, x: Tensor, c: Tensor, dims: tuple[int, ...], smallest: bool) -> Tensor:
     """``sum of c x``, dimensions kept; infinite where infinities decide."""
-    value = f.sum(f.mul(c, finite(x)), dims, True)
+    value = f.dot(c, finite(x), dims, True)
     if not any_infinite(x):
         return value
     worst, best = (torch.inf, -torch.inf) if smallest else (-torch.inf, torch.inf)

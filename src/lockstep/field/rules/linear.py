@@ -57,7 +57,7 @@ def addmv(
 
 @rule("dot", "vdot", degree="sum")
 def dot(f: Field, a: Tensor, b: Tensor) -> Tensor:
-    return f.sum(f.mul(a, b), (0,))
+    return f.dot(a, b, (0,))
 
 
 @rule("addr", degree="sum")

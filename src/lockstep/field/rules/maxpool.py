@@ -14,8 +14,9 @@ from torch import Tensor
 from ..arithmetic import STORE, Field
 from ..registry import rule
 from ..running import active
-from .extremes import pick
-from .largest import mixed, shares
+from .extremes import first_of, order, rank
+from .largest import mixed, shared_out, shares
+from .operands import any_infinite
 from .windows import Windows, adaptive, each, sliding
 
 Picked = tuple[Tensor, Tensor]
@@ -33,12 +34,24 @@ def _pick(f: Field, x: Tensor, windows: Windows) -> Picked:
 
 
 def _of_planes(f: Field, planes: Tensor, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
-    """(values, flat indices, predicates) of a few planes."""
-    entries = windows.gather(planes, -torch.inf)
-    c = shares(f, entries, (-1,))
-    flat = windows.flat.expand(entries.shape[0], -1, -1)
-    index = flat.gather(-1, pick(f, entries, -1)[1])
-    return mixed(f, entries, c, (-1,), False), index, c
+    """(values, flat indices, predicates) of a few planes.
+
+    As the maximum of a row that is minus infinity outside the window, but what is outside is the same for all planes.
+    """
+    if any_infinite(planes):
+        entries = windows.gather(planes, -torch.inf)
+        c, ranks = shares(f, entries, (-1,)), order(f, entries, -1)
+        value = mixed(f, entries, c, (-1,), False)
+    else:
+        inside = windows.inside
+        entries = windows.gather(planes, 0.0)
+        number = f.inverse(f.embed(inside.sum(-1, keepdim=True).clamp_(min=1)))
+        gap = f.sub(entries, f.mul(f.sum(entries, (-1,), True), number))
+        c = shared_out(f, gap, inside)
+        ranks = active().chosen(rank(f, gap).masked_fill_(~inside, -1 << 62))
+        value = f.dot(c, entries, (-1,), True)
+    place = first_of(ranks, -1)
+    return value, windows.flat.expand(entries.shape[0], -1, -1).gather(-1, place), c
 
 
 def spread(f: Field, grad: Tensor, index: Tensor, shape: torch.Size, n: int) -> Tensor:
@@ -64,7 +77,7 @@ def _define(n: int) -> None:
         ceil: bool = False,
     ) -> Picked:
         settings = (kernel, stride or kernel, padding, dilation)
-        out = output_shape(f"max_pool{n}d", x, *settings, ceil)[-n:]
+        out = output_shape(f"max_pool{n}d", n, x, *settings, ceil)
         columns = zip(x.shape[-n:], out, *(each(s, n) for s in settings), strict=True)
         return _pick(f, x, Windows(x.shape[-n:], [sliding(*column) for column in columns]))
 
@@ -128,10 +141,10 @@ def _fractional(size: int, out: int, kernel: int, sample: float) -> tuple[Tensor
     return at, torch.ones(at.shape, dtype=torch.bool)
 
 
-def output_shape(name: str, x: Tensor, *settings: Any) -> list[int]:
-    """The shape PyTorch would give."""
-    meta = torch.empty(x.shape, device="meta", dtype=STORE)
-    return list(getattr(torch.nn.functional, name)(meta, *settings).shape)
+def output_shape(name: str, n: int, x: Tensor, *settings: Any) -> list[int]:
+    """The last ``n`` sizes that PyTorch would give: asked about one plane (the meta device imports SymPy)."""
+    one = torch.zeros([1] * (x.dim() - n) + list(x.shape[x.dim() - n :]), dtype=STORE)
+    return list(getattr(torch.nn.functional, name)(one, *settings).shape)[-n:]
 
 
 for _n in (2, 3):

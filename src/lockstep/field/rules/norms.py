@@ -11,7 +11,7 @@ from torch import Tensor
 from ..arithmetic import Field
 from ..registry import rule
 from .powers import inverse_root
-from .reductions import average, variance
+from .reductions import average, average_product, variance
 
 
 def standardise(
@@ -37,7 +37,7 @@ def centred_gradient(
     f: Field, grad: Tensor, normal: Tensor, rstd: Tensor, dims: tuple[int, ...]
 ) -> Tensor:
     """Gradient through ``standardise``: rstd * (g - mean(g) - x^ * mean(g x^))."""
-    slope = f.mul(normal, average(f, f.mul(grad, normal), dims, True))
+    slope = f.mul(normal, average_product(f, grad, normal, dims))
     return f.mul(rstd, f.sub(f.sub(grad, average(f, grad, dims, True)), slope))
 
 
@@ -67,7 +67,7 @@ def layer_norm_backward(
     normal = f.mul(f.sub(x, centre), rstd)
     inner = grad if weight is None else f.mul(grad, weight)
     grad_x = centred_gradient(f, inner, normal, rstd, dims) if mask[0] else None
-    grad_w = _total(f, f.mul(grad, normal), outer) if mask[1] and weight is not None else None
+    grad_w = f.dot(grad, normal, outer) if mask[1] and weight is not None else None
     grad_b = _total(f, grad, outer) if mask[2] and bias is not None else None
     return grad_x, grad_w, grad_b
 
@@ -121,6 +121,6 @@ def group_norm_backward(
     weighted = g4 if weight is None else f.mul(g4, weight.view(1, -1, 1))
     inner = _grouped(weighted, n, c, group)
     grad_x = centred_gradient(f, inner, normal, scale, (2, 3)).reshape(x.shape) if mask[0] else None
-    grad_w = f.sum(f.mul(g4, normal.reshape(n, c, -1)), (0, 2)) if mask[1] else None
+    grad_w = f.dot(g4, normal.reshape(n, c, -1), (0, 2)) if mask[1] else None
     grad_b = f.sum(g4, (0, 2)) if mask[2] else None
     return grad_x, grad_w, grad_b

@@ -67,7 +67,7 @@ def threshold(f: Field, x: Tensor, limit: float, value: float) -> Tensor:
 
 @rule("threshold_backward", degree="sum")
 def threshold_backward(f: Field, grad: Tensor, saved: Tensor, limit: float) -> Tensor:
-    return f.mul(grad, positive(f, gap(f, saved, limit)))
+    return f.mul(grad, positive(f, gap(f, saved, limit) if limit else saved))
 
 
 @rule("rrelu_with_noise_backward", degree="sum")

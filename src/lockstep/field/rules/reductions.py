@@ -39,6 +39,11 @@ def average(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool = False) -
     return f.scale(f.sum(x, dims, keepdim), f.quotient(max(1, count(x, dims))))
 
 
+def average_product(f: Field, a: Tensor, b: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The mean of ``a * b``, dimensions kept."""
+    return f.scale(f.dot(a, b, dims, True), f.quotient(max(1, count(a, dims))))
+
+
 @rule("trace")
 def trace(f: Field, x: Tensor) -> Tensor:
     return f.sum(x.diagonal(), (0,))
@@ -52,7 +57,7 @@ def variance(
     gap = f.sub(x, centre)
     powered(2)
     degrees = count(x, dims) - correction
-    spread = f.sum(f.mul(gap, gap), dims, keepdim) if dims else f.mul(gap, gap)
+    spread = f.dot(gap, gap, dims, keepdim)
     spread = f.mul(spread, f.inverse(torch.tensor(float(f.scalar(degrees)))))
     return spread, centre if keepdim else average(f, x, dims, False)
 

@@ -18,7 +18,7 @@ def _rest(v: Tensor, dim: int) -> tuple[int, ...]:
 @rule("_weight_norm_interface", degree="sum")
 def weight_norm(f: Field, v: Tensor, g: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
     """(w, |v|); norms over all dimensions but ``dim``."""
-    size = root(f, f.sum(f.mul(v, v), _rest(v, dim), True))
+    size = root(f, f.dot(v, v, _rest(v, dim), True))
     return f.mul(v, f.mul(g, f.inverse(size))), size
 
 
@@ -28,8 +28,8 @@ def weight_norm_backward(
 ) -> tuple[Tensor, Tensor]:
     """The gradient for ``v`` has no part along ``v``: exact, because ``|v|^2`` is taken as the sum it is."""
     rest, inverse = _rest(v, dim), f.inverse(size)
-    along = f.sum(f.mul(grad, v), rest, True)
-    square = f.sum(f.mul(v, v), rest, True)
+    along = f.dot(grad, v, rest, True)
+    square = f.dot(v, v, rest, True)
     across = f.sub(grad, f.mul(v, f.mul(along, f.inverse(square))))
     return f.mul(f.mul(g, inverse), across), f.mul(along, inverse)
 

@@ -58,7 +58,7 @@ class Windows:
     def gather(self, x: Tensor, blank: float) -> Tensor:
         """(N.., positions, window); entries that do not count are ``blank``."""
         values = x.reshape(-1, self.total)[:, self.flat]
-        return values if bool(self.inside.all()) else values.masked_fill(~self.inside, blank)
+        return values if bool(self.inside.all()) else values.masked_fill_(~self.inside, blank)
 
     def scatter(self, f: Field, grad: Tensor, shape: torch.Size) -> Tensor:
         """Adjoint of :meth:`gather`."""

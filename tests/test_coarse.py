@@ -1,0 +1,165 @@
+"""The first look, from a coarse point: it settles healthy networks, and never tells apart what is locked."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from test_zoo import ANSWERED, assert_consistent, assert_expected, audited
+from torch import nn
+
+import lockstep
+from lockstep.field import coarse
+from lockstep.field.arithmetic import Field
+from lockstep.symbolic import training
+
+
+@pytest.fixture(autouse=True)
+def _every_network_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MANY", 0)
+
+
+@pytest.mark.parametrize("row", ANSWERED)
+def test_the_same_verdict(row) -> None:
+    model, inputs, kwargs = row.make()
+    found = lockstep.audit(model, inputs, **kwargs)
+    exact = audited(row.name)
+    assert_expected(found, row)
+    assert_consistent(found)
+    assert {n: layer.classes for n, layer in found.layers.items()} == {
+        n: layer.classes for n, layer in exact.layers.items()
+    }
+    assert (found.locked, found.frozen) == (exact.locked, exact.frozen)
+
+
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The points that audits start passes from, as they do."""
+    seen: list[str] = []
+
+    def watched(name: str):
+        method = getattr(training.Training, name)
+
+        def noted(self, *given):
+            seen.append(name)
+            return method(self, *given)
+
+        return noted
+
+    for name in ("_coarse", "_point"):
+        monkeypatch.setattr(training.Training, name, watched(name))
+    return seen
+
+
+def net(*sizes: int) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+    return nn.Sequential(*[m for layer in layers for m in (layer, nn.Tanh())][:-1])
+
+
+def with_frozen_numbers() -> nn.Module:
+    """Rows of the frozen second layer differ, but not what they make of the frozen first: ``3 + 1 = 2 + 2``."""
+    model = net(5, 3, 2, 4)
+    first, second = model[0], model[2]
+    with torch.no_grad():
+        for p in (*first.parameters(), *second.parameters()):
+            p.requires_grad_(False).zero_()
+        first.weight[:, 0] = torch.tensor([3.0, 1.0, 2.0])
+        second.weight[0] = torch.tensor([1.0, 1.0, 0.0])
+        second.weight[1] = torch.tensor([0.0, 0.0, 2.0])
+    model[1] = nn.Identity()
+    return model
+
+
+class Differences(nn.Module):
+    """Two layers of unlike scale share row 0, in weights and gradients: what reads their difference rests there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.other, self.read = nn.Linear(4, 3), nn.Linear(4, 3), nn.Linear(3, 2)
+        with torch.no_grad():
+            self.other.weight.mul_(50.0)
+            for p in (self.one, self.other):
+                p.weight[0], p.bias[0] = torch.tensor([0.1, 0.2, 0.3, 0.4]), 0.5
+
+    def forward(self, x):
+        one, other = self.one(x), self.other(x)
+        return one + other, self.read((one - other).detach())
+
+
+CASES = [
+    ("healthy", lambda: net(4, 6, 3), 4, {}, ["_coarse"]),
+    ("additive", lambda: net(4, 6, 3), 4, {"update": "additive"}, ["_point"]),
+    ("float64", lambda: net(4, 6, 3).double(), 4, {}, ["_point"]),
+    ("bfloat16", lambda: net(4, 6, 3).bfloat16(), 4, {}, ["_coarse"]),
+    ("an optimizer that is additive", lambda: net(4, 6, 3), 4,
+     {"optimizer": lambda p: torch.optim.SGD(p, lr=0.1)}, ["_point"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "size", "kwargs", "wanted"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])  # fmt: skip
+def test_where_it_starts(build, size, kwargs, wanted, monkeypatch) -> None:
+    model = build()
+    inputs = torch.zeros(5, size, dtype=next(model.parameters()).dtype)
+    seen = looks(monkeypatch)
+    assert lockstep.audit(model, inputs, **kwargs).ok
+    assert list(dict.fromkeys(seen)) == wanted
+
+
+def test_small_networks_are_looked_at_as_they_are(monkeypatch) -> None:
+    monkeypatch.setattr(training, "MANY", 1000)
+    seen = looks(monkeypatch)
+    lockstep.audit(net(4, 6, 3), torch.zeros(5, 4))
+    assert seen == ["_point"]
+
+
+def test_what_does_not_train_keeps_its_numbers() -> None:
+    found = lockstep.audit(with_frozen_numbers(), torch.zeros(5, 5))
+    assert found.layers["2"].classes == ((0, 1),)
+
+
+def test_frozen_numbers_made_coarse_would_be_seen(monkeypatch) -> None:
+    monkeypatch.setattr(Field, "embed", lambda f, x: f.coarse(x).float())
+    with pytest.raises(AssertionError):
+        test_what_does_not_train_keeps_its_numbers()
+
+
+def test_equal_entries_of_different_tensors_stay_equal() -> None:
+    found = lockstep.audit(Differences(), torch.zeros(5, 4))
+    assert {entry.parameter: entry.count for entry in found.frozen} == {"read.weight": 2}
+
+
+def test_a_scale_for_each_tensor_would_be_seen(monkeypatch) -> None:
+    def scaled(f: Field, x: torch.Tensor) -> torch.Tensor:
+        return (x.detach() * (100 / x.abs().max())).to(coarse.BYTE)
+
+    monkeypatch.setattr(Field, "coarse", scaled)
+    with pytest.raises(AssertionError):
+        test_equal_entries_of_different_tensors_stay_equal()
+
+
+def test_weights_of_a_layer_called_in_unusual_ways(monkeypatch) -> None:
+    """Views, writes in place and ops without bytes see residues."""
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.a = nn.Linear(6, 6)
+            self.b = nn.Parameter(torch.randn(6, 6))
+            self.c = nn.Conv2d(2, 4, 3, padding=1, groups=2)
+            self.d = nn.ConvTranspose2d(4, 2, 3)
+            self.e = nn.Conv1d(3, 4, 3)
+
+        def forward(self, x):
+            y = x @ self.b[:, ::2] + torch.einsum("ni,ij->nj", x, self.b.tril())[:, ::2]
+            y = torch.cat([self.a(x), y, (self.a.weight * self.b).sum(1).expand(len(x), 6)], 1)
+            z = self.d(torch.relu(self.c(y[:, :8].reshape(-1, 2, 2, 2))))
+            return y, z, self.e(y.reshape(-1, 3, 5))
+
+    found = lockstep.audit(Odd(), torch.zeros(5, 6))
+    monkeypatch.setattr(training, "MANY", 1 << 30)
+    exact = lockstep.audit(Odd(), torch.zeros(5, 6))
+    assert (found.layers, found.locked, found.frozen) == (exact.layers, exact.locked, exact.frozen)
+    assert found.findings == exact.findings
