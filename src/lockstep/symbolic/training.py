@@ -151,6 +151,7 @@ class Training:
             return trace, False
         if self._suspects(trace):
             self._note(trace, self._pass(0, 0, start, sample=1))
+        del start  # residues of all weights
         settled = not self._suspects(trace) or self._rest_for_ever(trace)
         if settled:
             trace.forward.insert(0, {n: u[None] for n, u in first.units.items()})
