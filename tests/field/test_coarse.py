@@ -7,6 +7,7 @@ import torch
 
 from lockstep.field import coarse
 from lockstep.field.arithmetic import FIRST, Field
+from lockstep.field.rules import convolution
 
 F32 = torch.float32
 VALUES = torch.cat(
@@ -79,6 +80,39 @@ def test_products_are_exact(
     weights, residues = turn(a.to(torch.int8)), turn(b.float())
     assert torch.equal(f.matmul(weights, residues), wanted)
     assert torch.equal(f.matmul(residues.t(), weights.t()), wanted.t())
+
+
+CONVOLUTIONS = [  # input, outputs, kernel, stride, padding, dilation
+    ((4, 3, 9, 7), 8, (3, 3), (1, 1), (1, 1), (1, 1)),
+    ((3, 5, 6, 6), 300, (3, 2), (2, 1), (0, 1), (1, 2)),
+    ((2, 64, 8, 8), 70, (1, 1), (2, 2), (0, 0), (1, 1)),
+    ((5, 2, 12, 12), 4, (7, 7), (2, 2), (3, 3), (1, 1)),
+    ((1, 300, 5, 5), 20, (5, 5), (1, 1), (0, 0), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("windows", [1 << 22, 2000, 1])
+@pytest.mark.parametrize("size", CONVOLUTIONS, ids=str)
+def test_convolutions(size: tuple, windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By windows of all samples, of some at a time, or in float64 where those of one are too many."""
+    monkeypatch.setattr(convolution, "WINDOWS", windows)
+    shape, outputs, kernel, *numbers = size
+    f, generator = Field(FIRST), torch.Generator().manual_seed(0)
+    geometry = (*map(list, numbers), False, [0, 0], 1)
+    x, bias = f.symbols(shape, generator), f.symbols((outputs,), generator)
+    few = whole(outputs, shape[1] * kernel[0] * kernel[1], coarse.LARGEST)
+    w = few.to(torch.int8).view(outputs, shape[1], *kernel)
+
+    def all_of(w: torch.Tensor) -> list[torch.Tensor]:
+        y = convolution.convolution(f, x, w, bias, *geometry)
+        grad = f.symbols(y.shape, torch.Generator().manual_seed(1))
+        mask = [outputs], *geometry, [True] * 3
+        back = convolution.convolution_backward(f, grad, x, w, *mask)
+        return [y] + [g if isinstance(g, torch.Tensor) else f.matmul(g.a, g.b) for g in back]
+
+    for quick, slow in zip(all_of(w), all_of(w.float()), strict=True):
+        assert torch.equal(quick, slow)
+        assert quick.dtype is F32
 
 
 def test_the_largest_sum_of_32_bits() -> None:

@@ -209,21 +209,25 @@ class Field:
         One of them may be bytes (:mod:`coarse`).
         """
         inner = a.shape[-1]
+        if inner > TERMS and not (coarse.suits(a, b) or coarse.suits(b.mT, a.mT)):
+            parts = [
+                self.matmul(a[..., k : k + TERMS], b[..., k : k + TERMS, :])
+                for k in range(0, inner, TERMS)
+            ]
+            return self.reduce(torch.stack(parts).sum(0, dtype=torch.float64))
+        return self.reduce(self.products(a, b)).contiguous()
+
+    def products(self, a: Tensor, b: Tensor) -> Tensor:
+        """``a @ b`` before it is reduced: exact float64 integers, of sums that are not too long for that."""
         if coarse.suits(b.mT, a.mT):
-            return self.reduce(coarse.product(b.mT, a.mT)).t().contiguous()
+            return coarse.product(b.mT, a.mT).t()
         if coarse.suits(a, b):
-            return self.reduce(coarse.product(a, b))
-        if inner <= TERMS and _thin(a, b) and b.stride(0) < b.stride(1):
-            return self.reduce(by_rows(b.t(), a.double().t().contiguous())).t().contiguous()
-        if inner <= TERMS and _thin(a, b):
-            return self.reduce(by_columns(b, a.double().t().contiguous()))
-        if inner <= TERMS:
-            return self.reduce(torch.matmul(a.double(), b.double()))
-        parts = [
-            self.matmul(a[..., k : k + TERMS], b[..., k : k + TERMS, :])
-            for k in range(0, inner, TERMS)
-        ]
-        return self.reduce(torch.stack(parts).sum(0, dtype=torch.float64))
+            return coarse.product(a, b)
+        if _thin(a, b) and b.stride(0) < b.stride(1):
+            return by_rows(b.t(), a.double().t().contiguous()).t()
+        if _thin(a, b):
+            return by_columns(b, a.double().t().contiguous())
+        return torch.matmul(a.double(), b.double())
 
     # -- hashing --------------------------------------------------------------------------------
 
@@ -285,7 +289,7 @@ class Field:
         """Bytes that make a point with the pattern of ``x``, of one of :data:`coarse.DTYPES`."""
         flat = x.detach().reshape(-1)
         out = torch.empty(flat.shape, dtype=coarse.BYTE, device=flat.device)
-        work = torch.empty(min(chunk(), flat.numel()))
+        work = torch.empty(min(chunk(), flat.numel()), device=flat.device)
         for part, target in pieces(flat, out):
             coarse.bytes_of(part, target, work[: part.numel()])
         return out.view(x.shape)

@@ -17,6 +17,9 @@ from ..registry import rule
 WIDENED = 1 << 19
 """Weights that are held in float64 at a time, as far as channels allow."""
 
+WINDOWS = 1 << 22
+"""Entries of windows that are looked at together."""
+
 _conv = torch.ops.aten.convolution.default
 _conv_backward = torch.ops.aten.convolution_backward.default
 
@@ -37,56 +40,64 @@ def convolution(
 ) -> Tensor:
     """x (N, C, ...), w (O, C/groups, ...) or, transposed, (C, O/groups, ...)."""
     geometry = (stride, padding, dilation, transposed, output_padding, groups)
-    if _as_matrix(w, geometry):
-        out = _of_columns(f, x, w, geometry)
-        return out if bias is None else f.add(out, bias.view(-1, 1, 1))
-    w = w.to(STORE)
     per_channel = prod(w.shape[2:])
     channels = w.shape[0] // groups if transposed else w.shape[1]
     step = _at_once(w, channels, per_channel)
-    if channels <= step:
+    if (columns := _columns(x, w, geometry)) is not None:
+        out = columns.forward(f, x)
+    elif channels <= step:
         out = f.reduce(_conv(x.double(), w.double(), None, *geometry))
     else:
         out = _split_channels(f, x, w, geometry, step)
     return out if bias is None else f.add(out, bias.view(-1, *[1] * (x.dim() - 2)))
 
 
-def _as_matrix(w: Tensor, geometry: tuple[Any, ...]) -> bool:
-    """Whether the weights are bytes, and the convolution is their product with the windows of the input."""
+class Columns:
+    """A plain convolution by bytes as their product, a matrix (O, C window), with the windows of the input as columns.
+
+    (Chellapilla, Puri, Simard 2006.) ``samples`` are taken together; none where the windows of one are too many.
+    """
+
+    def __init__(self, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> None:
+        self.windows, self.size = _windows(w, geometry), x.shape[2:]
+        self.out = [
+            (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            for n, kernel, dilation, padding, stride in zip(self.size, *self.windows, strict=True)
+        ]
+        self.matrix = w.flatten(1)
+        self.samples = WINDOWS // max(1, w[0].numel() * prod(self.out))
+
+    def forward(self, f: Field, x: Tensor) -> Tensor:
+        parts = [self._forward(f, part) for part in x.split(self.samples)]
+        return torch.cat(parts).unflatten(2, self.out)
+
+    def _forward(self, f: Field, x: Tensor) -> Tensor:
+        columns = F.unfold(x, *self.windows).transpose(0, 1)
+        out = f.matmul(self.matrix, columns.flatten(1))
+        return out.view(-1, *columns.shape[1:]).transpose(0, 1)
+
+    def backward(self, f: Field, grad: Tensor) -> Tensor:
+        """The gradient of the input: where windows overlap, sums of sums of products, exact below 2^50."""
+        return torch.cat([self._backward(f, part) for part in grad.split(self.samples)])
+
+    def _backward(self, f: Field, grad: Tensor) -> Tensor:
+        g = grad.flatten(2).transpose(0, 1)
+        columns = f.products(self.matrix.t(), g.flatten(1)).view(-1, *g.shape[1:])
+        return f.reduce(F.fold(columns.transpose(0, 1), self.size, *self.windows))
+
+
+def _columns(x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Columns | None:
     *_, transposed, _, groups = geometry
-    plain = w.dim() == 4 and not transposed and groups == 1
-    return plain and w.dtype is coarse.BYTE and w.shape[0] <= TERMS
+    if w.dtype is not coarse.BYTE or w.dim() != 4 or transposed or groups > 1 or len(w) > TERMS:
+        return None
+    found = Columns(x, w, geometry)
+    return found if found.samples else None
 
 
 def _windows(w: Tensor, geometry: tuple[Any, ...]) -> tuple[tuple[int, int], ...]:
     """Kernel size, dilation, padding, stride, as ``unfold`` takes them."""
     stride, padding, dilation, *_ = geometry
     return tuple((n[0], n[-1]) for n in (w.shape[2:], dilation, padding, stride))
-
-
-def _of_columns(f: Field, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Tensor:
-    """All samples' windows as columns (Chellapilla, Puri, Simard 2006), and the weights as a matrix before them."""
-    windows = _windows(w, geometry)
-    columns = F.unfold(x, *windows).transpose(0, 1)
-    out = f.matmul(w.flatten(1), columns.flatten(1)).view(len(w), *columns.shape[1:])
-    return out.transpose(0, 1).unflatten(2, _positions(x, windows)).contiguous()
-
-
-def _positions(x: Tensor, windows: tuple[tuple[int, int], ...]) -> list[int]:
-    """Height and width of the result."""
-    return [
-        (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-        for n, kernel, dilation, padding, stride in zip(x.shape[2:], *windows, strict=True)
-    ]
-
-
-def _to_columns(f: Field, grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Tensor:
-    """The adjoint of :func:`_of_columns` in ``x``: exact sums of overlapping windows, which are sums of products."""
-    g, matrix = grad.flatten(2).transpose(0, 1), w.flatten(1).t()
-    pair = matrix, g.flatten(1)
-    sums = coarse.product(*pair) if coarse.suits(*pair) else matrix.double() @ pair[1].double()
-    columns = sums.view(-1, *g.shape[1:]).transpose(0, 1)
-    return f.reduce(F.fold(columns, x.shape[2:], *_windows(w, geometry)))
 
 
 def _at_once(w: Tensor, channels: int, per_channel: int) -> int:
@@ -153,9 +164,9 @@ def _factors(grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> F
 def _input_gradient(
     f: Field, grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]
 ) -> Tensor:
-    if _as_matrix(w, geometry):
-        return _to_columns(f, grad, x, w, geometry)
-    w, groups = w.to(STORE), geometry[-1]
+    if (columns := _columns(x, w, geometry)) is not None:
+        return columns.backward(f, grad)
+    groups = geometry[-1]
     per_channel = prod(w.shape[2:])
     outputs = w.shape[1] if geometry[3] else w.shape[0] // groups
     step = _at_once(w, outputs, per_channel)
@@ -181,7 +192,7 @@ def _weight_gradient(
     for n in range(0, x.shape[0], batch):
         term = _backward(f, grad[n : n + batch], x[n : n + batch], w, geometry, 1)
         total = term if total is None else f.add(total, term)
-    return total if total is not None else torch.zeros_like(w)
+    return total if total is not None else torch.zeros(w.shape, dtype=STORE)
 
 
 def _weight_gradient_by_rows(
@@ -199,7 +210,7 @@ def _weight_gradient_by_rows(
             pair = (grad[n : n + 1], piece) if geometry[3] else (piece, x[n : n + 1])
             term = _backward(f, pair[0], pair[1], w, geometry, 1)
             total = term if total is None else f.add(total, term)
-    return total if total is not None else torch.zeros_like(w)
+    return total if total is not None else torch.zeros(w.shape, dtype=STORE)
 
 
 def _backward(
