@@ -11,16 +11,16 @@ from torch import Tensor
 from ..arithmetic import Field
 from ..registry import rule
 from .powers import inverse_root
-from .reductions import average, average_product, variance
+from .reductions import average, average_product, gaps, squared
 
 
 def standardise(
     f: Field, x: Tensor, dims: tuple[int, ...], eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(x - mean) * rstd, mean, rstd; ``rstd`` is 1 over an uninterpreted root of ``var + eps``."""
-    spread, centre = variance(f, x, dims, True, 0)
-    rstd = root(f, spread, eps)
-    return f.mul(f.sub(x, centre), rstd), centre, rstd
+    gap, centre = gaps(f, x, dims)
+    rstd = root(f, squared(f, gap, dims, True, 0), eps)
+    return f.mul(gap, rstd), centre, rstd
 
 
 def root(f: Field, spread: Tensor, eps: float) -> Tensor:
@@ -37,8 +37,9 @@ def centred_gradient(
     f: Field, grad: Tensor, normal: Tensor, rstd: Tensor, dims: tuple[int, ...]
 ) -> Tensor:
     """Gradient through ``standardise``: rstd * (g - mean(g) - x^ * mean(g x^))."""
-    slope = f.mul(normal, average_product(f, grad, normal, dims))
-    return f.mul(rstd, f.sub(f.sub(grad, average(f, grad, dims, True)), slope))
+    slope = average_product(f, grad, normal, dims)
+    inner = grad.double().sub_(average(f, grad, dims, True)).sub_(normal.double().mul_(slope))
+    return f.mul(f.reduce(inner), rstd)
 
 
 @rule("native_layer_norm", degree="sum")

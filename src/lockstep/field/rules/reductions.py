@@ -53,13 +53,25 @@ def variance(
     f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool, correction: float
 ) -> tuple[Tensor, Tensor]:
     """(sum of squared gaps) / (n - correction), and the mean."""
-    centre = average(f, x, dims, True)
-    gap = f.sub(x, centre)
-    powered(2)
-    degrees = count(x, dims) - correction
-    spread = f.dot(gap, gap, dims, keepdim)
-    spread = f.mul(spread, f.inverse(torch.tensor(float(f.scalar(degrees)))))
+    gap, centre = gaps(f, x, dims)
+    spread = squared(f, gap, dims, keepdim, correction)
     return spread, centre if keepdim else average(f, x, dims, False)
+
+
+def gaps(f: Field, x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """(x - mean, mean), dimensions kept."""
+    centre = average(f, x, dims, True)
+    return f.sub(x, centre), centre
+
+
+def squared(
+    f: Field, gap: Tensor, dims: tuple[int, ...], keepdim: bool, correction: float
+) -> Tensor:
+    """(sum of squares) / (n - correction)."""
+    powered(2)
+    degrees = count(gap, dims) - correction
+    spread = f.dot(gap, gap, dims, keepdim)
+    return f.mul(spread, f.inverse(torch.tensor(float(f.scalar(degrees)))))
 
 
 def _statistics(
