@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -62,3 +64,36 @@ def test_a_counter_is_noted():
     assert [note for note in notes if "counts in 0.calls" in note]
     assert not [note for note in notes if "num_batches_tracked" in note]
     assert model[0].calls == 0
+
+
+class Listens(nn.Module):
+    """Hooks its layers at the first call, as backbones of transformers do, and mixes what they heard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+        self.hooked, self.calls, self.seen = False, OrderedDict(), set()
+        nn.init.constant_(self.layers[1].weight, 0.3)  # ties, so that symbolic steps are taken
+
+    def forward(self, x):
+        heard = []
+        if not self.hooked:
+            self.hooked = True
+            for layer in self.layers:
+                layer.register_forward_hook(lambda *given: self.calls[None].append(given[-1]))
+        self.calls[None] = heard
+        self.seen.add(len(self.seen))
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return torch.cat(heard[1:3], 1)
+
+
+def test_hooks_that_forward_registers_are_gone_afterwards():
+    torch.manual_seed(0)
+    model = Listens()
+    found = lockstep.audit(model, torch.zeros(5, 4))
+    assert not any(layer._forward_hooks for layer in model.layers)
+    assert (model.hooked, model.calls, model.seen) == (False, {}, set())
+    # Heard twice, the second call's outputs would be those of the first two layers alone.
+    assert found.frozen == ()
+    assert not any("counts in" in note for note in found.assumptions.notes)

@@ -53,7 +53,7 @@ def watched(subject: Subject, tensors: Mapping[str, Tensor]) -> Callable[[], dic
             for key, value in vars(subject.modules[path]).items():
                 if key not in _OWN and before.get(key, nn) != _outline(value):
                     name = f"{path}.{key}" if path else key
-                    found[name] = isinstance(value, (int, float))
+                    found[name] = type(value) in (int, float)
         return found
 
     return changes

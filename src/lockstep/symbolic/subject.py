@@ -9,6 +9,7 @@ import copy
 import math
 import random
 import sys
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from torch import Tensor, nn
 from ..errors import NonFiniteError, UsageError
 from ..field.dispatch import paused
 from .places import Place, places
+
+
+CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
+"""Of attributes (hooks among them), whose contents a run may change."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,7 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         (value, copy.copy(value))
         for _, own, *_ in saved
         for value in own.values()
-        if type(value) in (dict, list)
+        if type(value) in CONTAINERS
     ]
     plain = [(t, t._version, t.detach().clone()) for t in _attributes(saved)]
     try:
@@ -204,10 +209,7 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
             before,
         ) in contents:  # a module may keep what it has computed in a dictionary of its own
             value.clear()
-            if isinstance(value, dict):
-                value.update(before)
-            else:
-                value.extend(before)
+            value.update(before) if hasattr(value, "update") else value.extend(before)
         with paused(), torch.no_grad():
             for t, version, content in plain:
                 if t._version != version:
