@@ -111,7 +111,7 @@ def audit(
             if trace.noisy
             else {}
         )
-        explain = _explainer(subject, where, trace, saved, result.alone)
+        explain = _explainer(subject, where, trace, saved)
         because = _because(result, explain, trace.first.unseen)
         padding = padding_rows(subject.modules, canonical)
         findings = _findings(result, because, copies, names, padding, trace)
@@ -178,11 +178,7 @@ def _stricter(train: Callable[..., Trace], plan: Plan, trace: Trace) -> Trace | 
 
 
 def _explainer(
-    subject: Subject,
-    where: list[Place],
-    trace: Trace,
-    saved: dict[str, Any],
-    alone: dict[str, set[int]],
+    subject: Subject, where: list[Place], trace: Trace, saved: dict[str, Any]
 ) -> Explainer:
     return Explainer(
         subject.parameters,
@@ -193,7 +189,6 @@ def _explainer(
         {p.name: p.span for p in where},
         saved,
         list(trace.noisy),
-        alone,
     )
 
 

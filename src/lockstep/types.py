@@ -31,7 +31,8 @@ class Layer:
     class; singletons are included; each class ascends and classes are ordered by their first unit.
     ``history`` holds ``(step, direction, classes)`` from the start up to the fixed pattern: the
     partition by activations after ``step`` updates (``"forward"``) and by the gradients that the
-    ``step``-th update applies (``"backward"``), each met with all before it.
+    ``step``-th update applies (``"backward"``), each met with all before it. ``unread`` are the units that the example
+    never reaches: there is no verdict on those, and each stands alone.
 
     Source: ``docs/theory.md`` (equitable partitions: Joudaki et al., arXiv 2510.00304).
 
@@ -43,6 +44,7 @@ class Layer:
     width: int
     classes: Classes
     history: tuple[tuple[int, Direction, Classes], ...] = ()
+    unread: tuple[int, ...] = ()
 
     @property
     def effective_width(self) -> int:
@@ -135,11 +137,9 @@ class Finding:
 
 
 class Explains(Protocol):
-    """What knows the live model: which entries part two units, and which of them the example never reaches."""
+    """What knows the live model: which entries part two units."""
 
     def __call__(self, layer: str, i: int, j: int) -> str: ...
-
-    def unread(self, layer: str, i: int, j: int) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)

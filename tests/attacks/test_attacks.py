@@ -203,6 +203,17 @@ def history_of_others():
     return document, net, example()
 
 
+@attack(
+    "units that were reached, without a verdict",
+    "symbols",
+    says="layers/0/unread: says that the example never reaches units 1; it never reaches none",
+)
+def unread_units():
+    document = certify(healthy(), example())
+    document["layers"]["0"]["unread"] = [1]
+    return document, healthy(), example()
+
+
 # -- frozen entries, modules, findings --------------------------------------------------------------
 
 

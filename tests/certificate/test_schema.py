@@ -32,7 +32,9 @@ def layers(draw: st.DrawFn, name: str) -> Layer:
     directions = st.sampled_from(["forward", "backward", "none"])
     entries = st.tuples(COUNTS, directions, partitions(width))
     history = draw(st.lists(entries, max_size=3))
-    return Layer(name, width, draw(partitions(width)), tuple(history))
+    classes = draw(partitions(width))
+    unread = [unit for members in classes for unit in members if len(members) == 1]
+    return Layer(name, width, classes, tuple(history), tuple(unread) if draw(st.booleans()) else ())
 
 
 @st.composite
@@ -161,6 +163,10 @@ EDITS = [
     (put("layers/0/history/0/tied", [[0, 1], [1, 2]]), "layers/0/history/0: classes overlap"),
     (put("layers/0/history/0/tied", [[0, 7]]), "layers/0/history/0"),
     (put("layers/0/history/0/direction", "up"), "layers/0/history/0/direction"),
+    (put("layers/0/unread", [0]), "layers/0/unread: [0] are not units in classes of their own"),
+    (put("layers/0/unread", [3, 2]), "layers/0/unread: [3, 2] are not units in classes"),
+    (put("layers/0/unread", [9]), "layers/0/unread: [9] are not units in classes"),
+    (put("layers/0/unread", []), "layers/0/unread: [] should be non-empty"),
     (put("locked/0/where", "nowhere"), "locked/0/where: 'nowhere' is not a layer"),
     (put("locked/0/units", [0, 9]), "locked/0/units: [0, 9] for 4 unit(s)"),
     (put("locked/0/kind", "triplet"), "locked/0/kind"),

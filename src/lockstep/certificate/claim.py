@@ -147,6 +147,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
             }
             for step, direction, classes in layer.history
         ],
+        **({"unread": list(layer.unread)} if layer.unread else {}),
     }
 
 
@@ -227,6 +228,7 @@ def _read_layer(name: str, layer: dict[str, Any]) -> Layer:
             (entry["step"], entry["direction"], _with_singletons(entry["tied"], layer["classes"]))
             for entry in layer["history"]
         ),
+        tuple(layer.get("unread", ())),
     )
 
 

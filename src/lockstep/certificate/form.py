@@ -132,6 +132,9 @@ def _partition_problems(name: str, layer: dict[str, Any]) -> Iterator[str]:
     if layer["effective_width"] != len(classes):
         given = layer["effective_width"]
         yield f"layers/{name}/effective_width: {given}, but there are {len(classes)} classes"
+    missed = layer.get("unread", [])
+    if missed != sorted(missed) or not {(unit,) for unit in missed} <= set(map(tuple, classes)):
+        yield f"layers/{name}/unread: {missed} are not units in classes of their own, in order"
     for n, entry in enumerate(layer["history"]):
         units = [unit for members in entry["tied"] for unit in members]
         if len(units) != len(set(units)) or any(unit >= width for unit in units):

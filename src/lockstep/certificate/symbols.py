@@ -75,6 +75,11 @@ def _layers(question: Question, course: Course, alone: dict[str, set[int]]) -> I
             yield f"layers/{name}: this model shows no such layer of {layer.width} units"
             continue
         unread = alone.get(name, set())
+        if set(layer.unread) != unread:
+            yield (
+                f"layers/{name}/unread: says that the example never reaches units {few(layer.unread) or 'none'}; "
+                f"it never reaches {few(sorted(unread)) or 'none'}"
+            )
         yield from _classes(layer, course, unread)
         yield from _mirrors(question, layer, seen[name])
         yield from _history(layer, course, unread)

@@ -84,7 +84,7 @@ def layer_of(
             history.append((step + 1, "backward", apart(classes_of(gradients), alone)))
     last = history[-1]
     final = last[2] if last[1] == "forward" else apart(classes_of(forward[-1]), alone)
-    return Layer(name, forward[-1].shape[1], final, _shortened(history))
+    return Layer(name, forward[-1].shape[1], final, _shortened(history), tuple(sorted(alone)))
 
 
 def _shortened(history: list[tuple[int, Direction, Classes]]) -> History:

@@ -33,9 +33,8 @@ class Explainer:
         spans: Mapping[str, int],
         saved: Mapping[str, Classes],
         noisy: Sequence[str],
-        unread: Mapping[str, set[int]],
     ) -> None:
-        self._saved, self._noisy, self._unread = saved, noisy, unread
+        self._saved, self._noisy = saved, noisy
         self._parameters, self._slices, self._widths = parameters, slices, widths
         self._products, self._rows, self._spans = products, rows, spans
         self._course = course_names(parameters, {n: a for own in slices.values() for n, a in own})
@@ -53,10 +52,6 @@ class Explainer:
         if not self._slices.get(layer):
             return "what feeds them differs"
         return "incoming and outgoing weights are equal; the units they are connected to differ"
-
-    def unread(self, layer: str, i: int, j: int) -> tuple[int, ...]:
-        """Which of the two the example never reaches: there is no verdict on those."""
-        return tuple(unit for unit in (i, j) if unit in self._unread.get(layer, ()))
 
     def incoming(self, layer: str, i: int, j: int) -> tuple[str, str] | None:
         offset, span = self._rows.get(layer, (0, 0))[0], self._spans.get(layer, 1)

@@ -22,8 +22,6 @@ class Verdict:
     locked: tuple[Group, ...]
     frozen: tuple[Frozen, ...]
     unread: dict[str, tuple[int, int]]
-    alone: dict[str, set[int]]
-    """Layer → units none of whose parameters was read: there is no verdict on them, so each stands alone."""
 
 
 def verdict(
@@ -34,24 +32,25 @@ def verdict(
     stricter: Trace | None = None,
 ) -> Verdict:
     """``stricter`` is the trace under any update, against which classes of an additive one are graded."""
-    alone = _alone(places, trace)
-    layers = _layers(trace, alone)
-    fine = _layers(stricter, _alone(places, stricter)) if stricter is not None else layers
+    layers = _layers(places, trace)
+    fine = _layers(places, stricter) if stricter is not None else layers
     tied = layers.items() if trace.ties else ()
     locked = [g for name, layer in tied for g in _groups(layer, fine[name], trace)]
     if trace.labels:
         groups = equal_for_ever(subject.modules, names, trace.labels, trace.moves)
         locked += [Group("module", paths, tuple(range(len(paths)))) for paths in groups]
-    return Verdict(layers, tuple(locked), frozen_entries(trace), unread(trace), alone)
+    return Verdict(layers, tuple(locked), frozen_entries(trace), unread(trace))
 
 
-def _layers(trace: Trace, alone: Mapping[str, set[int]]) -> dict[str, Layer]:
+def _layers(places: Sequence[Place], trace: Trace) -> dict[str, Layer]:
+    alone = _alone(places, trace)
     out: dict[str, Layer] = {}
     for name in _ordered(trace):
         if not trace.ties:
             width = trace.forward[0][name].shape[-1]
             each = singletons(width)
-            out[name] = Layer(name, width, each, ((0, "forward", each),))
+            missed = tuple(sorted(alone.get(name, ())))
+            out[name] = Layer(name, width, each, ((0, "forward", each),), missed)
             continue
         forward = [step[name] for step in trace.forward]
         backward = [step.get(name) for step in trace.backward]
@@ -65,7 +64,7 @@ def _ordered(trace: Trace) -> list[str]:
 
 
 def _alone(places: Sequence[Place], trace: Trace) -> dict[str, set[int]]:
-    """See :class:`Verdict`; layers that have such units only."""
+    """Layer → units none of whose parameters was read; layers that have such units only."""
     out: dict[str, set[int]] = {}
     for place in places:
         if not place.slices or place.source in ("hidden", "projection"):

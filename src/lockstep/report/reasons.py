@@ -11,8 +11,8 @@ def reason(audit: Audit, layer: str, i: int, j: int) -> Reason:
     """The verdict on units ``i`` and ``j`` of ``layer``, with the step and the entries that decide.
 
     A pair in one class is ``"locked"``, a pair of opposite signs in a mirror group ``"mirror"``, one that the example
-    never reaches ``"undecided"`` (known while the model is at hand, not of a certificate that was read);
-    otherwise the first partition of ``Layer.history`` that has them apart gives step and direction.
+    never reaches ``"undecided"``; otherwise the first partition of ``Layer.history`` that has them apart gives step and
+    direction.
     """
     found = _validated(audit, layer, i, j)
     if i == j:
@@ -27,8 +27,7 @@ def reason(audit: Audit, layer: str, i: int, j: int) -> Reason:
                 return Reason("locked", None, "none", _locked(audit, group.kind))
     if j in found.class_of(i):
         return Reason("locked", None, "none", _locked(audit, "twin"))
-    missed = audit.explainer.unread(layer, i, j) if audit.explainer is not None else ()
-    if missed:
+    if missed := [unit for unit in (i, j) if unit in found.unread]:
         which = f"units {i} and {j}" if len(missed) > 1 else f"unit {missed[0]}"
         because = f"the example never reaches {which} of {layer}: nothing is said of what it does not run (LS009)"
         return Reason("undecided", None, "none", because)

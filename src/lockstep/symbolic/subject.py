@@ -22,7 +22,6 @@ from ..errors import NonFiniteError, UsageError
 from ..field.dispatch import paused
 from .places import Place, places
 
-
 CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
 """Of attributes (hooks among them), whose contents a run may change."""
 
