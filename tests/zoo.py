@@ -1862,6 +1862,8 @@ REFUSED = [
          error=NonFiniteError, phrases=("1.running_var", "NaN")),
     Case("shapes that do not fit", lambda: (mlp(3, 4, 2)[0], data(4, 5)), error=UsageError,
          phrases=("mat1 and mat2", "4, 5")),
+    Case("class out of range", lambda: (nn.Linear(3, 2), data(4, 3)), {"loss": F.cross_entropy, "targets": torch.tensor([0, 1, 7, 1])},
+         error=UsageError, phrases=("the loss failed on the example", "Target 7 is out of bounds")),
     Case("token out of range", lambda: (nn.Embedding(5, 2), torch.tensor([[1, 9]])), error=UsageError,
          phrases=("range",)),
     Case("user's own exception", lambda: (Raising(), data(4, 3)), error=UsageError,

@@ -28,6 +28,7 @@ from .records import Pass
 from .subject import Subject
 
 Loss = Callable[..., Any]
+OWN = str(Path(__file__).parents[1])
 COUNTS = "forward() counts in {}: what it does only after many calls is not seen"
 Point = Mapping[str, Callable[[], Tensor]]
 """Parameter → what gives its residues; it is called once somebody reads them, and again."""
@@ -188,13 +189,16 @@ def _explained(subject: Subject, example: Example) -> Iterator[None]:
     """An error amid a run: whose is it? The model (and the loss) are rehearsed with ordinary tensors."""
     try:
         yield
-    except LockstepError:
-        raise
     except Exception as error:
+        ours = isinstance(error, LockstepError)
+        if ours and error.__cause__ is None:
+            raise
         tensors = [*named_tensors(example.inputs), *named_tensors(example.targets, "target")]
         shapes = ", ".join(f"{n}: {tuple(t.shape)} {t.dtype}" for n, t in tensors) or "no tensors"
         with paused(), torch.random.fork_rng(devices=[]):
             _rehearse(subject, example, shapes)
+        if ours:
+            raise
         text = f"{type(error).__name__}: {error}"
         raise UndecidedError(
             f"the model runs on the example ({shapes}) with ordinary tensors, but not over the finite field: {text}\n"
@@ -224,18 +228,16 @@ def _rehearse(subject: Subject, example: Example, shapes: str) -> None:
     except Exception as error:
         raise UsageError(
             f"{what} failed on the example ({shapes}): {type(error).__name__}: {error}\nraised at "
-            f"{_innermost(error)}. Check the shapes, dtypes and ranges of inputs and targets: the same call must "
+            f"{_innermost(error, OWN)}. Check the shapes, dtypes and ranges of inputs and targets: the same call must "
             "work outside Lockstep"
         ) from error
 
 
-def _innermost(error: BaseException) -> str:
-    """``file:line`` of the innermost frame outside PyTorch, or of the innermost one."""
+def _innermost(error: BaseException, *others: str) -> str:
+    """``file:line`` of the innermost frame outside PyTorch (and the folders ``others``), or of the innermost one."""
     frames = traceback.extract_tb(error.__traceback__)
-    torch_files = str(Path(torch.__file__).parent)
-    frame = next(
-        (f for f in reversed(frames) if not f.filename.startswith(torch_files)), frames[-1]
-    )
+    libraries = (str(Path(torch.__file__).parent), *others)
+    frame = next((f for f in reversed(frames) if not f.filename.startswith(libraries)), frames[-1])
     return f"{frame.filename}:{frame.lineno}"
 
 
