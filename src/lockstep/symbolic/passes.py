@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import LockstepError, UndecidedError, UsageError
+from ..errors import LockstepError, MissingRuleError, UndecidedError, UsageError
 from ..field.arithmetic import STORE, Field, stable_key
 from ..field.dispatch import engine, paused, read_mask
 from ..field.residue import Promised, Residue, known, promised, symbolic
@@ -191,7 +191,7 @@ def _explained(subject: Subject, example: Example) -> Iterator[None]:
         yield
     except Exception as error:
         ours = isinstance(error, LockstepError)
-        if ours and error.__cause__ is None:
+        if ours and (error.__cause__ is None or isinstance(error, MissingRuleError)):
             raise
         tensors = [*named_tensors(example.inputs), *named_tensors(example.targets, "target")]
         shapes = ", ".join(f"{n}: {tuple(t.shape)} {t.dtype}" for n, t in tensors) or "no tensors"
