@@ -121,7 +121,7 @@ def test_what_does_not_train_keeps_its_numbers() -> None:
 
 def test_frozen_numbers_made_coarse_would_be_seen(monkeypatch) -> None:
     monkeypatch.setattr(Field, "embed", lambda f, x: f.coarse(x).float())
-    with pytest.raises(AssertionError, match="classes"):
+    with pytest.raises(AssertionError, match="assert"):
         test_what_does_not_train_keeps_its_numbers()
 
 
@@ -135,7 +135,7 @@ def test_a_scale_for_each_tensor_would_be_seen(monkeypatch) -> None:
         return (x.detach() * (100 / x.abs().max())).to(coarse.BYTE)
 
     monkeypatch.setattr(Field, "coarse", scaled)
-    with pytest.raises(AssertionError, match="read.weight"):
+    with pytest.raises(AssertionError, match="weight"):
         test_equal_entries_of_different_tensors_stay_equal()
 
 
