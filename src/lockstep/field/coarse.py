@@ -51,8 +51,8 @@ def product(weights: Tensor, residues: Tensor) -> Tensor:
 
 def suits(weights: Tensor, residues: Tensor) -> bool:
     """Whether :func:`product` takes them, and sooner than float64 does: it is slow over each entry of the result."""
-    kinds = weights.dtype is BYTE and residues.dtype is not BYTE and weights.dim() == 2
-    if not kinds or weights.device.type != "cpu":
+    kinds = weights.dtype is BYTE and residues.dtype is not BYTE
+    if not kinds or weights.dim() != 2 or residues.dim() != 2 or weights.device.type != "cpu":
         return False
     terms, columns = residues.shape
     return (columns <= 64 or terms >= 256) and terms <= TERMS and available()
