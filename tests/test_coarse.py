@@ -11,7 +11,7 @@ from torch import nn
 
 import lockstep
 from lockstep.field import coarse
-from lockstep.field.arithmetic import Field
+from lockstep.field.arithmetic import FIRST, Field
 from lockstep.symbolic import training
 
 
@@ -163,3 +163,67 @@ def test_weights_of_a_layer_called_in_unusual_ways(monkeypatch) -> None:
     exact = lockstep.audit(Odd(), torch.zeros(5, 6))
     assert (found.layers, found.locked, found.frozen) == (exact.layers, exact.locked, exact.frozen)
     assert found.findings == exact.findings
+
+
+class Unlike(nn.Module):
+    """Two rows of numbers ``a`` and ``b``, all unlike one another but often one byte, and what ``made`` makes of them."""
+
+    def __init__(self, made) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = (nn.Parameter(torch.randn(300, 4)) for _ in range(3))
+        self.read, self.made = nn.Linear(300, 2), made
+
+    def forward(self, x):
+        return self.read(torch.tanh(x @ self.made(self, self.a, self.b, self.c).t()))
+
+
+def branching(model, a, b, c):
+    return c + b if bool((a == b).any()) else c
+
+
+def asserting(model, a, b, c):
+    assert not bool((a == b).any())
+    return c + a
+
+
+def written(model, a, b, c):
+    with torch.no_grad():
+        c[0] = c[1]
+    return c
+
+
+def convolved(model, a, b, c):
+    return torch.conv2d(a.view(1, 3, 20, 20), b.view(3, 100, 2, 2)[:, :3]).view(-1)[:4] + c
+
+
+MEETINGS = {
+    "a quotient": lambda model, a, b, c: c + (a - b) / (a - b),
+    "a mask of equals": lambda model, a, b, c: c + b * (a == b.flip(0)),
+    "greater or less": lambda model, a, b, c: a + c * ((a > b) * 1.0 + (b > a) * 1.0 - 1),
+    "an order": lambda model, a, b, c: c + a.sort(1)[0] - a.sort(1, descending=True)[0].flip(1),
+    "a branch": branching,
+    "an error": asserting,
+    "weights written in place": written,
+    "a convolution of a parameter": convolved,
+}
+
+
+@pytest.mark.parametrize("made", MEETINGS.values(), ids=list(MEETINGS))
+def test_unlike_numbers_of_one_byte(made, monkeypatch) -> None:
+    """What hangs on two values being equal is not read off a coarse point."""
+    found = lockstep.audit(Unlike(made), torch.zeros(5, 4))
+    monkeypatch.setattr(training, "MANY", 1 << 30)
+    exact = lockstep.audit(Unlike(made), torch.zeros(5, 4))
+    assert (found.layers, found.locked, found.frozen) == (exact.layers, exact.locked, exact.frozen)
+    assert (found.findings, found.because) == (exact.findings, exact.because)
+
+
+def test_small_numbers_are_not_zero() -> None:
+    """A weight of 1e-40 or 1e-6 has a byte of its own sign: what it scales is not seen as frozen."""
+    model = net(4, 6, 3)
+    with torch.no_grad():
+        model[2].weight.mul_(1e-6)
+        model[0].weight.mul_(1e-40)
+    assert bool(Field(FIRST).coarse(model[0].weight).all())
+    assert bool(Field(FIRST).coarse(model[2].weight).all())

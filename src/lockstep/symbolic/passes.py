@@ -133,7 +133,7 @@ def run_pass(
             if names and backward.repeatable:
                 second = zip(leaves, backward.of(names), strict=True)
                 record.again = {name: Gradient(g, f) for name, g in second if name in names}
-    record.units = recorder.finish({name: residues() for name, residues in point.items()})
+    record.units = recorder.finish({name: leaf.stored for name, leaf in leaves.items()})
     record.products, record.unseen = recorder.products or [], frozenset(recorder.unseen)
     return record
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import UndecidedError
 from ..field import coarse
 from ..field.arithmetic import FIRST, Field, draw_primes, stable_key
+from ..field.blurred import Blurred
 from .colours import Pattern, Step, initial
 from .gradients import Gradient, Rest, indices, whole
 from .memory import WARM_UP
@@ -106,10 +107,11 @@ class Training:
         that get equal gradients as well may be locked to one another.
         """
         if self._many() and not suspicious:
-            trace, healthy = self._look(self._coarse(self._fields[0]), equal)
-            if healthy:
-                return trace
-        trace, healthy = self._look(self._point(self._fields[0], 0, None), equal, suspicious)
+            settled = self._look_coarsely(equal)
+            if settled is not None:
+                return settled
+        f = self._fields[0]
+        trace, healthy = self._look(f, self._point(f, 0, None), equal, suspicious)
         if healthy:
             return trace
         first = trace.first
@@ -135,13 +137,22 @@ class Training:
             "part of the model"
         )
 
+    def _look_coarsely(self, equal: Sequence[Sequence[Names]]) -> Trace | None:
+        """What a coarse point settles; None where it does not, or where Python code might go another way there."""
+        f = Blurred(self._fields[0])
+        try:
+            trace, healthy = self._look(f, self._coarse(f), equal)
+        except UndecidedError:  # if it is not the point's fault the numbers themselves will say so
+            return None
+        return trace if healthy and not f.doubtful else None
+
     def _look(
-        self, start: Point, equal: Sequence[Sequence[Names]], suspicious: bool = False
+        self, f: Field, start: Point, equal: Sequence[Sequence[Names]], suspicious: bool = False
     ) -> tuple[Trace, bool]:
         """A first pass, and whether it settles the matter: nothing equal, and nothing zero but what rests for ever."""
         trace = Trace(self._fields[:1])
         # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
-        first = self._pass(0, 0, start, details=True, doubted=lambda one: self._doubted(trace, one))
+        first = self._pass(f, 0, start, details=True, doubted=lambda one: self._doubted(trace, one))
         trace.first, self._keeps = first, bool(first.kept)
         self._note_rest(trace, first.again)
         if suspicious or any(self._still_equal(group, first) for group in equal):
@@ -150,7 +161,7 @@ class Training:
         if trace.ties:
             return trace, False
         if self._suspects(trace):
-            self._note(trace, self._pass(0, 0, start, sample=1))
+            self._note(trace, self._pass(f, 0, start, sample=1))
         del start  # residues of all weights
         settled = not self._suspects(trace) or self._rest_for_ever(trace)
         if settled:
@@ -173,8 +184,8 @@ class Training:
         self._add_lanes()
         units: list[dict[str, Tensor]] = []
         choices: list[Tensor] = []
-        for lane, f in enumerate(self._fields):
-            one = self._pass(lane, 1, self._generic(f, zeros), choices=choices)
+        for f in self._fields:
+            one = self._pass(f, 1, self._generic(f, zeros), choices=choices)
             self._note(trace, one)
             moved = any(trace.frozen(n).numel() < count[n] for n in suspects)
             if moved or any(
@@ -229,8 +240,9 @@ class Training:
     ) -> None:
         units, gradients = [], []
         for lane in range(len(self._fields)):
-            point = self._point(self._fields[lane], lane, colours)
-            one = given[lane] if lane < len(given) else self._pass(lane, step, point)
+            f = self._fields[lane]
+            point = self._point(f, lane, colours)
+            one = given[lane] if lane < len(given) else self._pass(f, step, point)
             fold.fold(lane, one.gradients)
             self._note(trace, one)
             units.append(one.units)
@@ -240,7 +252,7 @@ class Training:
 
     def _pass(
         self,
-        lane: int,
+        f: Field,
         step: int,
         point: Point,
         *,
@@ -250,13 +262,13 @@ class Training:
         doubted: Callable[[Pass], frozenset[str]] | None = None,
     ) -> Pass:
         if self._progress is not None:
-            self._progress(f"symbolic step {step}, field {lane + 1}", step, None)
+            self._progress(f"symbolic step {step}, field {f.lane + 1}", step, None)
         return run_pass(
             self._subject,
             self._example,
             self._places,
             point,
-            self._fields[lane],
+            f,
             step=step,
             sample=sample,
             moving=self._moving,

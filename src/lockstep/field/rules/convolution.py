@@ -39,6 +39,7 @@ def convolution(
     *_: Any,
 ) -> Tensor:
     """x (N, C, ...), w (O, C/groups, ...) or, transposed, (C, O/groups, ...)."""
+    x = x.to(STORE)  # of a coarse point, if it is a parameter
     geometry = (stride, padding, dilation, transposed, output_padding, groups)
     per_channel = prod(w.shape[2:])
     channels = w.shape[0] // groups if transposed else w.shape[1]
@@ -136,6 +137,7 @@ def convolution_backward(
     output_mask: list[bool],
 ) -> tuple[Tensor | Factors | None, ...]:
     geometry = (stride, padding, dilation, transposed, output_padding, groups)
+    x, grad = x.to(STORE), grad.to(STORE)
     grad_x = grad_b = None
     grad_w: Tensor | Factors | None = None
     if output_mask[0]:

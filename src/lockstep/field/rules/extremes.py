@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..arithmetic import Field, mix, stable_key
+from ..blurred import Blurred
 from ..registry import rule
 from ..running import active, choosing
 from .choices import maximum, minimum
@@ -26,6 +27,10 @@ def order(f: Field, x: Tensor, dim: int) -> Tensor:
 
     Equal symbols have equal rank, and opposite ones opposite ranks.
     """
+    if isinstance(f, Blurred) and x.shape[dim] > 1:
+        ordered = x.sort(dim)[0]
+        low, high = (ordered.narrow(dim, n, x.shape[dim] - 1) for n in (0, 1))
+        f.note((low == high) & torch.isfinite(low))
     if not any_infinite(x):
         centre = f.scale(f.sum(x, (dim,), True), f.quotient(x.shape[dim]))
         return active().chosen(rank(f, f.sub(x, centre)))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...errors import UndecidedError
 from ..arithmetic import STORE, Field, stable_key
+from ..blurred import Blurred
 from ..registry import rule
 from ..running import active, choosing, claimed, may_coincide, powered, rule_name
 from .largest import is_extreme
@@ -41,6 +42,8 @@ def sway(f: Field, d: Tensor) -> Tensor:
 def gap(f: Field, a: Operand, b: Operand) -> Tensor:
     """``a - b``, infinite where one of them is."""
     x, y = residues(f, a), residues(f, b)
+    if isinstance(f, Blurred):
+        f.note((x == y) & torch.isfinite(x))
     if not any_infinite(x, y):
         return f.sub(x, y)
     x, y = torch.broadcast_tensors(x, y)
@@ -91,9 +94,13 @@ def same(f: Field, x: Tensor, y: Tensor, may: bool) -> Tensor:
 
     PyTorch's own backward formulas ask for it at removable singularities only, where the plain answer will do.
     """
-    plain = x == y
-    open_ = ~plain & torch.isfinite(x) & torch.isfinite(y)
-    if not bool(open_.any()) or active().in_formula():
+    plain, both = x == y, torch.isfinite(x) & torch.isfinite(y)
+    if active().in_formula():
+        return plain
+    if isinstance(f, Blurred):
+        f.note(plain & both)
+    open_ = ~plain & both
+    if not bool(open_.any()):
         return plain
     if not may:
         active().assume_apart()

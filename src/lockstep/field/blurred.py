@@ -1,0 +1,27 @@
+"""The field in which a coarse point is looked at: it notes what such a point may not decide."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .arithmetic import Field
+
+
+class Blurred(Field):
+    """``doubtful`` once values were compared and found equal, or 0 was inverted: unlike numbers may be one byte.
+
+    "Different" and "not zero" hold at every point of the pattern for polynomials and functions of them. Not for a
+    quotient where its denominator is 0, nor for comparisons, orders and Python code where two values agree.
+    """
+
+    def __init__(self, f: Field) -> None:
+        super().__init__(f.p, f.seed, f.lane)
+        self.doubtful = False
+
+    def inverse(self, a: Tensor) -> Tensor:
+        self.note(a == 0)
+        return super().inverse(a)
+
+    def note(self, met: Tensor) -> None:
+        """Where ``met`` is true something hangs on two values being equal, or on one being 0."""
+        self.doubtful = self.doubtful or bool(met.any())
