@@ -70,6 +70,7 @@ BRANCHES = {
     "embedding": lambda m, x: nn.functional.embedding(m.body(x).long(), m.body.weight),
     "unique": lambda m, x: m.body(x).unique(),
     "while": lambda m, x: next(y for y in iter(lambda: m.body(x), None) if (y > 0).any()),
+    "bits": lambda m, x: m.body(x) * (m.body.weight.view(torch.int32) & 1).sum(),
     "bucketize": lambda m, x: torch.bucketize(m.body(x), torch.arange(3.0)) * 1.0,
 }
 

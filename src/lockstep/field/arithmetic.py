@@ -184,8 +184,11 @@ class Field:
             return a.clone() if c == 1 else -a
         return self.reduce(a.double().mul_(c))
 
-    def inverse(self, a: Tensor) -> Tensor:
-        """``1 / a``; of 0, which has none, a fixed residue: a value that means nothing but is finite."""
+    def inverse(self, a: Tensor, *, drawn: bool = False) -> Tensor:
+        """``1 / a``; of 0, which has none, a fixed residue: a value that means nothing but is finite.
+
+        ``drawn``: sums of values of functions, which are 0 by chance only, or where a mask leaves nothing.
+        """
         return self._inverses[(a + self.half).long()]
 
     @property

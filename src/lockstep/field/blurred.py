@@ -18,8 +18,9 @@ class Blurred(Field):
         super().__init__(f.p, f.seed, f.lane)
         self.doubtful = False
 
-    def inverse(self, a: Tensor) -> Tensor:
-        self.note(a == 0)
+    def inverse(self, a: Tensor, *, drawn: bool = False) -> Tensor:
+        if not drawn:
+            self.note(a == 0)
         return super().inverse(a)
 
     def note(self, met: Tensor) -> None:

@@ -36,7 +36,7 @@ def shared_out(
     e = f.function(gap, stable_key("largest"))
     if inside is not None:
         e = e * inside
-    return f.mul(e, f.inverse(f.sum(e, dims, True)))
+    return f.mul(e, f.inverse(f.sum(e, dims, True), drawn=True))
 
 
 def extreme(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool, smallest: bool) -> Tensor:

@@ -85,7 +85,7 @@ def _extreme(
     key = stable_key("largest")
     own = f.function(f.sub(a, centre) * sign, key) * mine
     others = f.function(f.sub(b, centre.gather(dim, index)) * sign, key) * theirs
-    scale = f.inverse(_add(f, own, dim, index, others))
+    scale = f.inverse(_add(f, own, dim, index, others), drawn=True)
     own, others = f.mul(own, scale), f.mul(others, scale.gather(dim, index))
     result = _add(f, f.mul(own, a), dim, index, f.mul(others, b))
     if any_infinite(x, source):

@@ -46,7 +46,7 @@ def softmax_of(f: Field, x: Tensor, dim: int) -> Tensor:
 
 def _parts(f: Field, e: Tensor, total: Tensor) -> Tensor:
     """``e / total``; 0 where everything is masked."""
-    return f.mul(e, f.inverse(total)) * (total != 0)
+    return f.mul(e, f.inverse(total, drawn=True)) * (total != 0)
 
 
 @rule("_softmax", "softmax", "_safe_softmax", degree="one", infinite=True)
