@@ -33,11 +33,13 @@ _SCALE, _BOUND = 987.618034, 2.0**100
 def bytes_of(x: Tensor, out: Tensor, work: Tensor) -> None:
     """An odd function of floats, the same for all, 0 at 0 only: leading bits of the fraction of a multiple, and 1.
 
-    ``work`` is memory for as many float32 numbers.
+    ``work`` is memory for twice as many float32 numbers.
     """
     exact = x if x.dtype is work.dtype else x.float()
-    torch.clamp(exact, -_BOUND, _BOUND, out=work)
-    out.copy_(work.mul_(_SCALE).frac_().mul_(LARGEST - 1).add_(exact.sign()))
+    multiple, sign = work
+    torch.clamp(exact, -_BOUND, _BOUND, out=multiple)
+    multiple.mul_(_SCALE).frac_()
+    out.copy_(torch.sign(exact, out=sign).add_(multiple, alpha=LARGEST - 1))
 
 
 def product(weights: Tensor, residues: Tensor) -> Tensor:
