@@ -187,7 +187,7 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     by_id = {id(t): tensors[n] for n, t in _everything(model) if n in tensors}
     saved = [(m, dict(m.__dict__), dict(m._parameters), dict(m._buffers)) for m in model.modules()]
     contents = [
-        (value, copy.copy(value))
+        (value, value.copy())
         for _, own, *_ in saved
         for value in own.values()
         if type(value) in CONTAINERS
