@@ -204,10 +204,15 @@ def convolved(model, a, b, c):
     return torch.conv2d(a.view(1, 3, 20, 20), b.view(3, 100, 2, 2)[:, :3]).view(-1)[:4] + c
 
 
+def leaky(x):
+    return nn.functional.leaky_relu(x, 0.25)
+
+
 MEETINGS = {
     "a quotient": lambda model, a, b, c: c + (a - b) / (a - b),
     "a mask of equals": lambda model, a, b, c: c + b * (a == b.flip(0)),
     "greater or less": lambda model, a, b, c: a + c * ((a > b) * 1.0 + (b > a) * 1.0 - 1),
+    "both sides of a kink": lambda model, a, b, c: c + leaky(a - b) - leaky(b - a) - 1.25 * (a - b),
     "an order": lambda model, a, b, c: c + a.sort(1)[0] - a.sort(1, descending=True)[0].flip(1),
     "a branch": branching,
     "an error": asserting,
@@ -227,7 +232,7 @@ def test_unlike_numbers_of_one_byte(made, monkeypatch) -> None:
 
 
 def test_small_numbers_are_not_zero() -> None:
-    """A weight of 1e-40 or 1e-6 has a byte of its own sign: what it scales is not seen as frozen."""
+    """A weight of 1e-40 or 1e-6 has a byte of its own sign."""
     model = net(4, 6, 3)
     with torch.no_grad():
         model[2].weight.mul_(1e-6)

@@ -6,6 +6,9 @@ from torch import Tensor
 
 from .arithmetic import Field
 
+MANY = 4096
+"""Values among which some may be 0 by chance."""
+
 
 class Blurred(Field):
     """``doubtful`` once values were compared and found equal, or 0 was inverted: unlike numbers may be one byte.
@@ -23,6 +26,11 @@ class Blurred(Field):
             self.note(a == 0)
         return super().inverse(a)
 
-    def note(self, met: Tensor) -> None:
-        """Where ``met`` is true something hangs on two values being equal, or on one being 0."""
-        self.doubtful = self.doubtful or bool(met.any())
+    def note(self, met: Tensor, *, often: bool = False) -> None:
+        """Where ``met`` is true something hangs on two values being equal, or on one being 0.
+
+        ``often``: it may be activations, which are many, and one in ``p`` of them (two, behind a ReLU) is 0 by chance.
+        Of ``MANY`` and more a few are let pass; where unlike weights met there, one in 253 would be.
+        """
+        allowed = 3 + 4 * met.numel() // self.p if often and met.numel() >= MANY else 0
+        self.doubtful = self.doubtful or int(met.count_nonzero()) > allowed

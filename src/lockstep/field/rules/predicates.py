@@ -36,6 +36,8 @@ def positive(f: Field, d: Tensor) -> Tensor:
 def sway(f: Field, d: Tensor) -> Tensor:
     """Half the sign of ``d``, an odd function."""
     choosing()
+    if isinstance(f, Blurred):
+        f.note(d == 0, often=True)
     return f.function(d, stable_key("positive"), parity=1)
 
 
