@@ -66,7 +66,7 @@ class Engine(TorchDispatchMode):
         self.selective = False  # may constants made in forward() depend on choices, or on integers of the example?
         self._replayed = 0
         self.where: Callable[[], str] = lambda: ""
-        self.libraries: tuple[str, ...] = _OWN
+        self.libraries: tuple[str, ...] = LIBRARIES
         self.on_product: Callable[[str, tuple[Any, ...], Any], None] | None = None
         self.missing: dict[str, str] = {}
         self.noisy: dict[str, None] = {}
@@ -795,10 +795,10 @@ def _rows_read(name: str, args: tuple[Any, ...], parameter: Residue) -> tuple[in
     return None
 
 
-_OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 
 
-def user_line(libraries: tuple[str, ...] = _OWN) -> str:
+def user_line(libraries: tuple[str, ...] = LIBRARIES) -> str:
     """``file:line: code`` of the innermost frame outside PyTorch, Lockstep and what else is a library."""
     for frame in reversed(traceback.extract_stack()):
         if not frame.filename.startswith((*libraries, "<")):

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from ..errors import LockstepError, MissingRuleError, UndecidedError, UsageError
 from ..field.arithmetic import STORE, Field, stable_key
-from ..field.dispatch import engine, paused, read_mask
+from ..field.dispatch import LIBRARIES, engine, paused, read_mask
 from ..field.residue import Promised, Residue, known, promised, symbolic
 from .gradients import Gradient
 from .memory import watched
@@ -28,7 +27,6 @@ from .records import Pass
 from .subject import Subject
 
 Loss = Callable[..., Any]
-OWN = str(Path(__file__).parents[1])
 COUNTS = "forward() counts in {}: what it does only after many calls is not seen"
 Point = Mapping[str, Callable[[], Tensor]]
 """Parameter → what gives its residues; it is called once somebody reads them, and again."""
@@ -228,15 +226,14 @@ def _rehearse(subject: Subject, example: Example, shapes: str) -> None:
     except Exception as error:
         raise UsageError(
             f"{what} failed on the example ({shapes}): {type(error).__name__}: {error}\nraised at "
-            f"{_innermost(error, OWN)}. Check the shapes, dtypes and ranges of inputs and targets: the same call must "
-            "work outside Lockstep"
+            f"{_innermost(error, LIBRARIES)}. Check the shapes, dtypes and ranges of inputs and "
+            "targets: the same call must work outside Lockstep"
         ) from error
 
 
-def _innermost(error: BaseException, *others: str) -> str:
-    """``file:line`` of the innermost frame outside PyTorch (and the folders ``others``), or of the innermost one."""
+def _innermost(error: BaseException, libraries: tuple[str, ...] = LIBRARIES[:1]) -> str:
+    """``file:line`` of the innermost frame outside ``libraries`` (PyTorch), or of the innermost one."""
     frames = traceback.extract_tb(error.__traceback__)
-    libraries = (str(Path(torch.__file__).parent), *others)
     frame = next((f for f in reversed(frames) if not f.filename.startswith(libraries)), frames[-1])
     return f"{frame.filename}:{frame.lineno}"
 
