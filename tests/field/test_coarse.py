@@ -7,7 +7,7 @@ import torch
 
 from lockstep.field import coarse
 from lockstep.field.arithmetic import FIRST, Field
-from lockstep.field.rules import convolution
+from lockstep.field.rules import columns, convolution
 
 F32 = torch.float32
 VALUES = torch.cat(
@@ -95,7 +95,7 @@ CONVOLUTIONS = [  # input, outputs, kernel, stride, padding, dilation
 @pytest.mark.parametrize("size", CONVOLUTIONS, ids=str)
 def test_convolutions(size: tuple, windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By windows of all samples, of some at a time, or in float64 where those of one are too many."""
-    monkeypatch.setattr(convolution, "WINDOWS", windows)
+    monkeypatch.setattr(columns, "WINDOWS", windows)
     shape, outputs, kernel, *numbers = size
     f, generator = Field(FIRST), torch.Generator().manual_seed(0)
     geometry = (*map(list, numbers), False, [0, 0], 1)
@@ -122,7 +122,7 @@ def test_the_largest_sum_of_32_bits() -> None:
         residues = torch.full((coarse.TERMS, 1), -128.0)
         assert coarse.product(weights, residues).item() == -128.0 * sign * 127 * coarse.TERMS
     longer = torch.ones(1, coarse.TERMS + 1, dtype=torch.int8)
-    assert not coarse.suits(longer, torch.ones(coarse.TERMS + 1, 1))
+    assert not coarse.suits(longer, coarse.TERMS + 1, 1)
 
 
 def test_a_product_that_saturates_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

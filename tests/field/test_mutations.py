@@ -16,7 +16,8 @@ from field.test_functions import SHAPE, run, symbols
 from torch import nn
 
 import lockstep
-from lockstep.field.arithmetic import PRIMES, Field, stable_key
+from lockstep.field.arithmetic import PRIMES, Field
+from lockstep.field.mixing import stable_key
 from lockstep.field.registry import RULES, Rule
 
 BY_NAME = {op.name: op for op in OPS}

@@ -112,7 +112,8 @@ def _against_model(question: Question, reasons: list[str]) -> Checked:
     """Defences 2 to 4: adds to ``reasons``, and says what was done."""
     # On use only: to read a certificate, or to refuse one for its form, needs no engine.
     from lockstep.certificate import float64, symbols
-    from lockstep.field.arithmetic import Field, stable_key
+    from lockstep.field.arithmetic import Field
+    from lockstep.field.mixing import stable_key
     from lockstep.symbolic.digest import digest
     from lockstep.symbolic.passes import named_tensors
     from lockstep.symbolic.subject import quarters, subject_of

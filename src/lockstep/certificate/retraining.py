@@ -112,7 +112,7 @@ class Retraining:
 
     def _moved(self, f: Any, point: Point, colours: dict[str, Tensor]) -> Point:
         """``H(g, theta)``: drawn from the colours; additive: ``s * theta + H(g)``."""
-        from lockstep.field.arithmetic import stable_key
+        from lockstep.field.mixing import stable_key
 
         new = dict(point)
         for name, colour in colours.items():

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from . import coarse
+from .mixing import mix, shift, stable_key
 from .thin import SLAB, by_columns, by_rows
 
 PRIMES = (1048573, 1048571, 1048517, 1048507, 1048387, 1048357, 1048219, 1048139)
@@ -37,6 +38,9 @@ CHUNK = 1 << 16
 
 _MANTISSA = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
 """Significant bits; ``frexp`` puts the first one right behind the point."""
+
+OF_RESIDUES = 0x3C6EF372FE94F82B
+"""So that functions of residues share nothing with symbols of colours."""
 
 TERMS = 4096
 """Products that one float64 accumulator may hold: ``TERMS * (p/2)^2 < 2^50``."""
@@ -75,44 +79,6 @@ def draw_primes(key: int, count: int) -> tuple[int, ...]:
         if n not in found and is_prime(n) and has_primitive_root_two(n):
             found.append(n)
     return tuple(found)
-
-
-# -- a stable pseudo-random function ------------------------------------------------------------
-
-# So that functions of residues share nothing with symbols of colours.
-_OF_RESIDUES = 0x3C6EF372FE94F82B
-_M1, _M2 = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # SplitMix64's multipliers, as signed integers
-
-
-def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical (unsigned) right shift of int64."""
-    return (x >> bits).bitwise_and_((1 << (64 - bits)) - 1)
-
-
-def mix(x: Tensor, key: int) -> Tensor:
-    """A fixed pseudo-random function int64 -> int64, one for each ``key``.
-
-    The finalizer of SplitMix64 (Steele, Lea, Flood 2014), applied to ``x + key``.
-    """
-    y = x + _signed(key * 0x9E3779B97F4A7C15)
-    y ^= _shift(y, 30)
-    y *= _M1
-    y ^= _shift(y, 27)
-    y *= _M2
-    y ^= _shift(y, 31)
-    return y
-
-
-def _signed(n: int) -> int:
-    n &= (1 << 64) - 1
-    return n - (1 << 64) if n >> 63 else n
-
-
-def stable_key(*parts: object) -> int:
-    """A 63-bit key from the text of ``parts``; the same in every process (never ``hash(str)``)."""
-    import hashlib
-
-    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
 
 
 class Field:
@@ -212,7 +178,7 @@ class Field:
         One of them may be bytes (:mod:`coarse`).
         """
         inner = a.shape[-1]
-        if inner > TERMS and not (coarse.suits(a, b) or coarse.suits(b.mT, a.mT)):
+        if inner > TERMS and not (_of_bytes(a, b) or _of_bytes(b.mT, a.mT)):
             parts = [
                 self.matmul(a[..., k : k + TERMS], b[..., k : k + TERMS, :])
                 for k in range(0, inner, TERMS)
@@ -222,9 +188,9 @@ class Field:
 
     def products(self, a: Tensor, b: Tensor) -> Tensor:
         """``a @ b`` before it is reduced: exact float64 integers, of sums that are not too long for that."""
-        if coarse.suits(b.mT, a.mT):
+        if _of_bytes(b.mT, a.mT):
             return coarse.product(b.mT, a.mT).t()
-        if coarse.suits(a, b):
+        if _of_bytes(a, b):
             return coarse.product(a, b)
         if _thin(a, b) and b.stride(0) < b.stride(1):
             return by_rows(b.t(), a.double().t().contiguous()).t()
@@ -251,15 +217,21 @@ class Field:
             one = partial(self.function, key=key, parity=parity, zero=zero)
             return torch.cat([one(part) for (part,) in pieces(x.reshape(-1))]).view(x.shape)
         argument = x.long()
-        y = self._spread(argument.abs() if parity else argument, key ^ _OF_RESIDUES).to(STORE)
+        y = self._spread(argument.abs() if parity else argument, key ^ OF_RESIDUES).to(STORE)
         if parity == 1:
             return y.mul_(x.sign())
         return y.mul_(x != 0) if zero else y
 
+    def rank(self, gap: Tensor) -> Tensor:
+        """An odd pseudo-random function of residues, to integers below 2^61."""
+        number = gap.long()
+        size = (mix(number.abs(), stable_key("order", self.seed)) >> 3) & ((1 << 61) - 1)
+        return (size + 1) * number.sign()
+
     def _spread(self, numbers: Tensor, key: int) -> Tensor:
         """A residue for each int64, as int64: never 0, as a symbol that is not zero is not."""
         mixed = mix(numbers, key ^ self.p ^ self.seed << 21)
-        residue = _shift(mixed, 21).mul_(self.p - 1).bitwise_right_shift_(43).sub_(self.half)
+        residue = shift(mixed, 21).mul_(self.p - 1).bitwise_right_shift_(43).sub_(self.half)
         return (residue >> 63).add_(residue).add_(1)  # from 0 on, one up
 
     def symbols(
@@ -370,6 +342,12 @@ def chunk() -> int:
 def pieces(*flat: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """One-dimensional tensors of one length, a :func:`chunk` at a time."""
     return zip(*(x.split(chunk()) for x in flat), strict=True)
+
+
+def _of_bytes(a: Tensor, b: Tensor) -> bool:
+    """Whether ``a`` are the weights of a coarse point, ``b`` residues, and :func:`coarse.product` suits them."""
+    matrices = a.dim() == b.dim() == 2 and b.dtype is not coarse.BYTE
+    return matrices and coarse.suits(a, *b.shape)
 
 
 def _thin(a: Tensor, b: Tensor) -> bool:

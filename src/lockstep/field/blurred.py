@@ -1,10 +1,17 @@
-"""The field in which a coarse point is looked at: it notes what such a point may not decide."""
+"""The field in which a coarse point is looked at: it notes what such a point may not decide.
+
+Its functions are mixed in 32 bits instead of 64, in a third of the time: any function of residues will do that is odd,
+even or 0 at 0 as it should be, since what differs at one of them differs as a term. (What is said to be *equal* rests
+on how random functions are; nothing is said to be equal here.)
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from .arithmetic import Field
+from .arithmetic import STORE, Field, chunk, pieces
+from .mixing import mix_quickly, stable_key
 
 MANY = 4096
 """Values among which some may be 0 by chance."""
@@ -25,6 +32,29 @@ class Blurred(Field):
         if not drawn:
             self.note(a == 0)
         return super().inverse(a)
+
+    def function(self, x: Tensor, key: int, *, parity: int = 0, zero: bool = False) -> Tensor:
+        """See :meth:`Field.function`."""
+        flat = x.reshape(-1)
+        out = torch.empty(flat.shape, dtype=STORE)
+        own, scale = key ^ key >> 32 ^ self.seed, (self.p - 3) / 2.0**32
+        work = torch.empty(2, min(chunk(), flat.numel()), dtype=torch.int32)
+        for part, target in pieces(flat, out):
+            mixed, other = work[:, : part.numel()]
+            mix_quickly(torch.abs(part, out=target) if parity else part, own, mixed, other)
+            sign = other.view(STORE).copy_(mixed.bitwise_or_(1))
+            torch.mul(sign, scale, out=target).trunc_().add_(sign.sign_())  # never 0
+            if parity == 1:
+                target.mul_(torch.sign(part, out=sign))
+            elif zero:
+                target.mul_(part != 0)
+        return out.view(x.shape)
+
+    def rank(self, gap: Tensor) -> Tensor:
+        """See :meth:`Field.rank`; unlike gaps get one rank once in 2^31 pairs."""
+        size = torch.empty(2, *gap.shape, dtype=torch.int32)
+        mixed = mix_quickly(gap.abs(), stable_key("order", self.seed), size[0], size[1])
+        return mixed.bitwise_or_(1).abs_().mul_(gap.sign().int()).long()
 
     def note(self, met: Tensor, *, often: bool = False) -> None:
         """Where ``met`` is true something hangs on two values being equal, or on one being 0.

@@ -19,6 +19,7 @@ BYTE = torch.int8
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """Of weights that can be made coarse: all of them are float32 numbers."""
 
+WHOLE = torch.int32
 LARGEST = 127
 TERMS = 1 << 17
 """Products that 32 bits may sum: ``TERMS * LARGEST * 2^7 < 2^31``."""
@@ -44,19 +45,28 @@ def bytes_of(x: Tensor, out: Tensor, work: Tensor) -> None:
 
 def product(weights: Tensor, residues: Tensor) -> Tensor:
     """``weights @ residues``: bytes (R, K), K at most ``TERMS``, residues (K, C) → exact float64 integers (R, C)."""
-    # A whole number's own four bytes, but signed ones: all but the lead would count from 0.
-    whole = residues.to(torch.int32, memory_format=torch.contiguous_format)
-    digits = whole.add_(_MIDDLE).bitwise_xor_(_MIDDLE).view(BYTE)
-    sums = _multiplied(weights, digits)
-    return sums.view(-1, 4).double().mv(_PLACES).view(len(weights), residues.shape[1])
+    return joined(sums(weights, digits_(residues.to(WHOLE, memory_format=torch.contiguous_format))))
 
 
-def suits(weights: Tensor, residues: Tensor) -> bool:
+def digits_(whole: Tensor) -> Tensor:
+    """A number's own four bytes, but signed ones (all but the lead would count from 0); ``whole`` is overwritten."""
+    return whole.add_(_MIDDLE).bitwise_xor_(_MIDDLE)
+
+
+def sums(weights: Tensor, digits: Tensor) -> Tensor:
+    """Bytes (R, K) @ contiguous :func:`digits_` (K, C), each digit for itself → int32 (R, C, 4)."""
+    return _multiplied(weights, digits.view(BYTE)).view(len(weights), digits.shape[1], 4)
+
+
+def joined(sums: Tensor) -> Tensor:
+    """The numbers whose digits' sums these are: contiguous (..., 4) → exact float64 integers (...)."""
+    return sums.view(-1, 4).double().mv(_PLACES).view(sums.shape[:-1])
+
+
+def suits(weights: Tensor, terms: int, columns: int) -> bool:
     """Whether :func:`product` takes them, and sooner than float64 does: it is slow over each entry of the result."""
-    kinds = weights.dtype is BYTE and residues.dtype is not BYTE
-    if not kinds or weights.dim() != 2 or residues.dim() != 2 or weights.device.type != "cpu":
+    if weights.dtype is not BYTE or weights.device.type != "cpu":
         return False
-    terms, columns = residues.shape
     return (columns <= 64 or terms >= 256) and terms <= TERMS and available()
 
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..field.arithmetic import CHUNK, mix, stable_key
+from ..field.arithmetic import CHUNK
+from ..field.mixing import mix, stable_key
 from .gradients import Gradient
 from .optimizer import Plan
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import LockstepError, MissingRuleError, UndecidedError, UsageError
-from ..field.arithmetic import STORE, Field, stable_key
+from ..field.arithmetic import STORE, Field
 from ..field.dispatch import LIBRARIES, engine, paused, read_mask
+from ..field.mixing import stable_key
 from ..field.residue import Promised, Residue, known, promised, symbolic
 from .gradients import Gradient
 from .memory import watched

@@ -15,7 +15,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..field.arithmetic import STORE, Field, mix, stable_key
+from ..field.arithmetic import STORE, Field
+from ..field.mixing import mix, stable_key
 from ..field.residue import has_infinite
 from .gradients import Gradient
 

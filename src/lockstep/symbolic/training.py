@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..errors import UndecidedError
 from ..field import coarse
-from ..field.arithmetic import FIRST, Field, draw_primes, stable_key
+from ..field.arithmetic import FIRST, Field, draw_primes
 from ..field.blurred import Blurred
+from ..field.mixing import stable_key
 from .colours import Pattern, Step, initial
 from .gradients import Gradient, Rest, indices, whole
 from .memory import WARM_UP

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..field.arithmetic import PRIMES, Field, stable_key
+from ..field.arithmetic import PRIMES, Field
+from ..field.mixing import stable_key
 from ..symbolic.colours import Step
 from ..symbolic.passes import drawn, run_pass
 from ..symbolic.subject import Subject

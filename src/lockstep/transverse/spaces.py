@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..field.arithmetic import mix, stable_key
+from ..field.mixing import mix, stable_key
 from ..symbolic.optimizer import Plan
 from ..symbolic.passes import Example
 from ..symbolic.places import Place

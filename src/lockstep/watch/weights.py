@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..field.arithmetic import mix
+from ..field.mixing import mix
 
 Labels = list[int]
 

@@ -7,18 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .. import coarse
 from ..arithmetic import STORE, TERMS, Field
 from ..outer import Factors, worthwhile
 from ..registry import rule
+from .columns import WINDOWS, Columns
 
 WIDENED = 1 << 19
 """Weights that are held in float64 at a time, as far as channels allow."""
-
-WINDOWS = 1 << 22
-"""Entries of windows that are looked at together."""
 
 _conv = torch.ops.aten.convolution.default
 _conv_backward = torch.ops.aten.convolution_backward.default
@@ -44,7 +41,7 @@ def convolution(
     per_channel = prod(w.shape[2:])
     channels = w.shape[0] // groups if transposed else w.shape[1]
     step = _at_once(w, channels, per_channel)
-    if (columns := _columns(x, w, geometry)) is not None:
+    if (columns := _of_bytes(x, w, geometry)) is not None:
         out = columns.forward(f, x)
     elif channels <= step:
         out = f.reduce(_conv(x.double(), w.double(), None, *geometry))
@@ -53,52 +50,17 @@ def convolution(
     return out if bias is None else f.add(out, bias.view(-1, *[1] * (x.dim() - 2)))
 
 
-class Columns:
-    """A plain convolution by bytes as their product, a matrix (O, C window), with the windows of the input as columns.
-
-    (Chellapilla, Puri, Simard 2006.) ``samples`` are taken together; none where the windows of one are too many.
-    """
-
-    def __init__(self, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> None:
-        self.windows, self.size = _windows(w, geometry), x.shape[2:]
-        self.out = [
-            (n + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-            for n, kernel, dilation, padding, stride in zip(self.size, *self.windows, strict=True)
-        ]
-        self.matrix = w.flatten(1)
-        self.samples = WINDOWS // max(1, w[0].numel() * prod(self.out))
-
-    def forward(self, f: Field, x: Tensor) -> Tensor:
-        parts = [self._forward(f, part) for part in x.split(self.samples)]
-        return torch.cat(parts).unflatten(2, self.out)
-
-    def _forward(self, f: Field, x: Tensor) -> Tensor:
-        columns = F.unfold(x, *self.windows).transpose(0, 1)
-        out = f.matmul(self.matrix, columns.flatten(1))
-        return out.view(-1, *columns.shape[1:]).transpose(0, 1)
-
-    def backward(self, f: Field, grad: Tensor) -> Tensor:
-        """The gradient of the input: where windows overlap, sums of sums of products, exact below 2^50."""
-        return torch.cat([self._backward(f, part) for part in grad.split(self.samples)])
-
-    def _backward(self, f: Field, grad: Tensor) -> Tensor:
-        g = grad.flatten(2).transpose(0, 1)
-        columns = f.products(self.matrix.t(), g.flatten(1)).view(-1, *g.shape[1:])
-        return f.reduce(F.fold(columns.transpose(0, 1), self.size, *self.windows))
-
-
-def _columns(x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Columns | None:
+def _plain(x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Columns | None:
     *_, transposed, _, groups = geometry
-    if w.dtype is not coarse.BYTE or w.dim() != 4 or transposed or groups > 1 or len(w) > TERMS:
-        return None
-    found = Columns(x, w, geometry)
-    return found if found.samples else None
+    batched = x.dim() == w.dim() > 2
+    return None if transposed or groups > 1 or not batched else Columns(x, w, geometry)
 
 
-def _windows(w: Tensor, geometry: tuple[Any, ...]) -> tuple[tuple[int, int], ...]:
-    """Kernel size, dilation, padding, stride, as ``unfold`` takes them."""
-    stride, padding, dilation, *_ = geometry
-    return tuple((n[0], n[-1]) for n in (w.shape[2:], dilation, padding, stride))
+def _of_bytes(x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Columns | None:
+    """The weights of a coarse point, if products with windows suit them."""
+    found = _plain(x, w, geometry) if w.dtype is coarse.BYTE else None
+    fits = found is not None and found.largest <= WINDOWS and len(w) <= TERMS
+    return found if fits else None
 
 
 def _at_once(w: Tensor, channels: int, per_channel: int) -> int:
@@ -150,24 +112,18 @@ def convolution_backward(
 
 
 def _factors(grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> Factors | None:
-    """The weight's gradient as a product over samples and positions, of which small maps have few.
-
-    (O, N positions) @ (N positions, C window): Chellapilla, Puri, Simard 2006.
-    """
-    *_, transposed, _, groups = geometry
-    if transposed or groups > 1 or w.dim() != 4 or x.dim() != 4:
+    """The weight's gradient as a product over samples and positions, of which small maps have few."""
+    columns = _plain(x, w, geometry)
+    if columns is None or not worthwhile(w.numel(), grad.numel() // max(1, grad.shape[1])):
         return None
-    a = grad.movedim(1, 0).flatten(1)
-    if not worthwhile(w.numel(), a.shape[1]):
-        return None
-    return Factors(a, F.unfold(x, *_windows(w, geometry)).transpose(1, 2).flatten(0, 1), w.shape)
+    return Factors(*columns.factors(grad, x), w.shape)
 
 
 def _input_gradient(
     f: Field, grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]
 ) -> Tensor:
-    if (columns := _columns(x, w, geometry)) is not None:
-        return columns.backward(f, grad)
+    if (columns := _of_bytes(x, w, geometry)) is not None:
+        return columns.input_gradient(f, grad)
     groups = geometry[-1]
     per_channel = prod(w.shape[2:])
     outputs = w.shape[1] if geometry[3] else w.shape[0] // groups
@@ -186,6 +142,10 @@ def _weight_gradient(
     f: Field, grad: Tensor, x: Tensor, w: Tensor, geometry: tuple[Any, ...]
 ) -> Tensor:
     """Sums over batch and positions: split along the batch, then along the first axis of space."""
+    columns = _plain(x, w, geometry)
+    whole = None if columns is None else columns.weight_gradient(f, grad, x)
+    if whole is not None:
+        return whole
     positions = prod((x if geometry[3] else grad).shape[2:])
     batch = max(1, TERMS // max(positions, 1))
     if positions > TERMS:

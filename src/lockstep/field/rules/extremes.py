@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field, mix, stable_key
+from ..arithmetic import Field
 from ..blurred import Blurred
 from ..registry import rule
 from ..running import active, choosing
@@ -27,26 +27,19 @@ def order(f: Field, x: Tensor, dim: int) -> Tensor:
 
     Equal symbols have equal rank, and opposite ones opposite ranks.
     """
+    choosing()
     if isinstance(f, Blurred) and x.shape[dim] > 1:
         ordered = x.sort(dim)[0]
         low, high = (ordered.narrow(dim, n, x.shape[dim] - 1) for n in (0, 1))
         f.note((low == high) & torch.isfinite(low))
     if not any_infinite(x):
         centre = f.scale(f.sum(x, (dim,), True), f.quotient(x.shape[dim]))
-        return active().chosen(rank(f, f.sub(x, centre)))
+        return active().chosen(f.rank(f.sub(x, centre)))
     count = torch.isfinite(x).sum(dim, keepdim=True).clamp_(min=1)
     centre = f.mul(f.sum(finite(x), (dim,), True), f.inverse(f.embed(count)))
-    ranks = rank(f, f.sub(finite(x), centre))
+    ranks = f.rank(f.sub(finite(x), centre))
     end = (x > 0).long() * (1 << 62) - (x < 0).long() * (1 << 62)
     return active().chosen(torch.where(torch.isinf(x), end, ranks))
-
-
-def rank(f: Field, gap: Tensor) -> Tensor:
-    """An odd pseudo-random function to integers below 2^61."""
-    choosing()
-    gap = gap.long()
-    size = (mix(gap.abs(), stable_key("order", f.seed)) >> 3) & ((1 << 61) - 1)
-    return (size + 1) * gap.sign()
 
 
 def pick(f: Field, x: Tensor, dim: int, largest: bool = True) -> tuple[Tensor, Tensor]:

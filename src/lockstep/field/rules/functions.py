@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field, stable_key
+from ..arithmetic import Field
+from ..mixing import stable_key
 from ..registry import rule
 from ..running import active, choosing, rule_name
 from .operands import Operand, any_infinite, finite, residues

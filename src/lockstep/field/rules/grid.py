@@ -13,7 +13,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field, stable_key
+from ..arithmetic import Field
+from ..mixing import stable_key
 from ..registry import rule
 from ..running import active, choosing, constant
 from .functions import pair

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..arithmetic import STORE, Field
 from ..registry import rule
-from ..running import active
-from .extremes import first_of, order, rank
+from ..running import active, choosing
+from .extremes import first_of, order
 from .largest import mixed, shared_out, shares
 from .operands import any_infinite
 from .windows import Windows, adaptive, each, sliding
@@ -46,9 +46,10 @@ def _of_planes(f: Field, planes: Tensor, windows: Windows) -> tuple[Tensor, Tens
         inside = windows.inside
         entries = windows.gather(planes, 0.0)
         number = f.inverse(f.embed(inside.sum(-1, keepdim=True).clamp_(min=1)))
+        choosing()
         gap = f.sub(entries, f.mul(f.sum(entries, (-1,), True), number))
         c = shared_out(f, gap, inside)
-        ranks = active().chosen(rank(f, gap).masked_fill_(~inside, -1 << 62))
+        ranks = active().chosen(f.rank(gap).masked_fill_(~inside, -1 << 62))
         value = f.dot(c, entries, (-1,), True)
     place = first_of(ranks, -1)
     return value, windows.flat.expand(entries.shape[0], -1, -1).gather(-1, place), c

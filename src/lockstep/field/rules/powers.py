@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field, stable_key
+from ..arithmetic import Field
+from ..mixing import stable_key
 from ..registry import rule
 from ..running import constant, powered
 from .functions import pair

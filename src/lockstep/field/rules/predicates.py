@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ...errors import UndecidedError
-from ..arithmetic import STORE, Field, stable_key
+from ..arithmetic import STORE, Field
 from ..blurred import Blurred
+from ..mixing import stable_key
 from ..registry import rule
 from ..running import active, choosing, claimed, may_coincide, powered, rule_name
 from .largest import is_extreme

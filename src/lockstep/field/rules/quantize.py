@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..arithmetic import STORE, Field, stable_key
+from ..arithmetic import STORE, Field
+from ..mixing import stable_key
 from ..registry import rule
 from ..residue import Residue, symbolic
 from ..running import choosing

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ...errors import UndecidedError
-from ..arithmetic import Field, stable_key
+from ..arithmetic import Field
+from ..mixing import stable_key
 from ..registry import rule
 from ..running import choosing, constant, powered
 from .operands import Operand, any_infinite, finite, keep_infinite, residues

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field, stable_key
+from ..arithmetic import Field
+from ..mixing import stable_key
 from ..registry import rule
 from ..running import active
 from .operands import any_infinite, axes, finite

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..arithmetic import Field, stable_key
+from ..arithmetic import Field
+from ..mixing import stable_key
 from ..registry import rule
 from ..running import choosing
 from .powers import root

@@ -1,0 +1,159 @@
+"""A plain convolution as a product with the windows of its input as columns (Chellapilla, Puri, Simard 2006).
+
+Tensors stand as (C, ..., N): so the windows (C, window, positions, N) are one strided view of what was padded, and one
+copy of it is the matrix. Samples come last since maps are often smaller than batches, and neighbours are read together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import coarse
+from ..arithmetic import STORE, TERMS, Field
+
+WINDOWS = 1 << 22
+"""Entries of windows that are looked at together."""
+
+Sizes = Sequence[int]
+
+
+class Columns:
+    """One convolution, x (N, C, ...) with w (O, C, ...) to (N, O, ...): no groups, not transposed."""
+
+    def __init__(self, x: Tensor, w: Tensor, geometry: tuple[Any, ...]) -> None:
+        stride, padding, dilation, *_ = geometry
+        n = w.dim() - 2
+        self.stride, self.padding, self.dilation = (
+            list(s) * (n // len(s)) for s in (stride, padding, dilation)
+        )
+        self.w, self.kernel, self.size = w, list(w.shape[2:]), list(x.shape[2:])
+        rows = zip(self.size, self.padding, self._reach, self.stride, strict=True)
+        self.out = [
+            (size + 2 * margin - reach - 1) // step + 1 for size, margin, reach, step in rows
+        ]
+
+    @property
+    def _reach(self) -> list[int]:
+        """How far the last entry of a window is from its first."""
+        return [d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True)]
+
+    @property
+    def largest(self) -> int:
+        """Entries of the windows of one sample."""
+        return self.w[0].numel() * prod(self.out)
+
+    # -- by bytes -----------------------------------------------------------------------------------
+
+    def forward(self, f: Field, x: Tensor) -> Tensor:
+        return self._convolved(f, x, self.w.flatten(1), self.padding, self.stride)
+
+    def input_gradient(self, f: Field, grad: Tensor) -> Tensor:
+        """On large maps the convolution of ``grad`` with the windows turned round, on small ones windows added up."""
+        margins = [r - p for r, p in zip(self._reach, self.padding, strict=True)]
+        large = prod(self.size) * len(grad) > self.w.shape[1]
+        if max(self.stride) > 1 or min(margins) < 0 or not large:
+            return torch.cat(
+                [self._added_up(f, part) for part in grad.split(self._samples(self.largest))]
+            )
+        turned = self.w.transpose(0, 1).flip(*range(2, self.w.dim())).flatten(1)
+        return self._convolved(f, grad, turned, margins, [1] * len(margins))
+
+    def _convolved(
+        self, f: Field, x: Tensor, matrix: Tensor, margins: Sizes, stride: Sizes
+    ) -> Tensor:
+        terms, parts = matrix.shape[1], []
+        positions = prod(self.out if x.shape[2:] == torch.Size(self.size) else self.size)
+        for part in x.split(self._samples(terms * positions)):
+            quick = coarse.suits(matrix, terms, positions * len(part))
+            cells = padded(part, margins, coarse.WHOLE if quick else STORE)
+            windows = self._windows(coarse.digits_(cells) if quick else cells, stride)
+            columns = windows.reshape(terms, -1)
+            if quick:
+                out = f.reduce(coarse.joined(coarse.sums(matrix, columns)))
+            else:
+                out = f.matmul(matrix, columns)
+            parts.append(_samples_first(out.view(-1, *windows.shape[1 + len(self.kernel) :])))
+        return torch.cat(parts)
+
+    def _added_up(self, f: Field, grad: Tensor) -> Tensor:
+        """Where windows overlap, sums of sums of products: exact below 2^50, of bytes in 32 bits."""
+        outputs, inputs = self.w.shape[:2]
+        quick = prod(self.kernel) * outputs <= coarse.TERMS
+        quick = quick and coarse.suits(self.w, outputs, prod(self.out) * len(grad))
+        g = padded(grad, [0] * len(self.out), coarse.WHOLE if quick else torch.float64).flatten(1)
+        matrix = self.w.flatten(1).t()
+        sums = coarse.sums(matrix, coarse.digits_(g)) if quick else matrix.double() @ g
+        sums = sums.view(inputs, *self.kernel, *self.out, len(grad), -1)
+        wide = [n + 2 * p for n, p in zip(self.size, self.padding, strict=True)]
+        canvas = sums.new_zeros(inputs, *wide, len(grad), sums.shape[-1])
+        view = self._windows(canvas, self.stride)
+        for place in product(*map(range, self.kernel)):
+            here: Any = slice(None), *place
+            view[here].add_(sums[here])
+        inside = _inside(canvas, self.size, self.padding)
+        total = coarse.joined(inside.contiguous()) if quick else inside.squeeze(-1)
+        return f.reduce(_samples_first(total).contiguous())
+
+    # -- of the weights -------------------------------------------------------------------------------
+
+    def weight_gradient(self, f: Field, grad: Tensor, x: Tensor) -> Tensor | None:
+        """(O, positions) @ (positions, C window); None where there is too much of it."""
+        if prod(grad.shape) // max(1, grad.shape[1]) > TERMS or self.largest * len(x) > WINDOWS:
+            return None
+        a, b = self._factors(grad, x, torch.float64)
+        return f.reduce(a @ b).view(self.w.shape)
+
+    def factors(self, grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of that product."""
+        return self._factors(grad, x, STORE)
+
+    def _factors(self, grad: Tensor, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        a = padded(grad, [0] * len(self.out), dtype).flatten(1)
+        windows = self._windows(padded(x, self.padding, dtype), self.stride)
+        return a, windows.reshape(self.w[0].numel(), -1).t()
+
+    def _samples(self, entries: int) -> int:
+        """How many are taken together, at least one."""
+        return max(1, WINDOWS // max(1, entries))
+
+    def _windows(self, cells: Tensor, stride: Sizes) -> Tensor:
+        """Padded (C, ..., N, *rest) seen as (C, *kernel, *positions, N, *rest)."""
+        n = len(self.kernel)
+        steps, rest = cells.stride()[1 : 1 + n], slice(1 + n, None)
+        rows = zip(cells.shape[1 : 1 + n], self._reach, stride, strict=True)
+        positions = [(size - reach - 1) // step + 1 for size, reach, step in rows]
+        inner = [d * s for d, s in zip(self.dilation, steps, strict=True)]
+        outer = [k * s for k, s in zip(stride, steps, strict=True)]
+        return cells.as_strided(
+            (cells.shape[0], *self.kernel, *positions, *cells.shape[rest]),
+            (cells.stride(0), *inner, *outer, *cells.stride()[rest]),
+        )
+
+
+def padded(x: Tensor, margins: Sizes, dtype: torch.dtype) -> Tensor:
+    """(N, C, ...) → (C, ..., N) with a margin of zeros around each plane."""
+    turned = x.movedim(0, -1)
+    if not any(margins):
+        return turned.to(dtype, memory_format=torch.contiguous_format, copy=True)
+    planes = turned.shape[1:-1]
+    sizes = [n + 2 * p for n, p in zip(planes, margins, strict=True)]
+    out = torch.zeros(len(turned), *sizes, len(x), dtype=dtype)
+    _inside(out, planes, margins).copy_(turned)
+    return out
+
+
+def _inside(cells: Tensor, sizes: Sizes, margins: Sizes) -> Tensor:
+    """What :func:`padded` put a margin around."""
+    for d, (n, p) in enumerate(zip(sizes, margins, strict=True), 1):
+        cells = cells.narrow(d, p, n)
+    return cells
+
+
+def _samples_first(x: Tensor) -> Tensor:
+    return x.movedim(-1, 0)
