@@ -36,6 +36,9 @@ STORE = torch.float32
 CHUNK = 1 << 16
 """Elements that a thread works on at a time: two float64 buffers of this length stay in its cache."""
 
+FEW = 1 << 14
+"""Elements for which Python takes longer than new memory."""
+
 _MANTISSA = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
 """Significant bits; ``frexp`` puts the first one right behind the point."""
 
@@ -90,6 +93,7 @@ class Field:
     def __init__(self, p: int, seed: int = 0, lane: int = 0) -> None:
         self.p, self.half, self.seed, self.lane = p, (p - 1) // 2, seed, lane
         self._reciprocal = 1.0 / p
+        self._memory = torch.empty(0)
 
     def __repr__(self) -> str:
         return f"Field({self.p}, seed={self.seed})"
@@ -102,15 +106,24 @@ class Field:
         ``x / p`` never lies within 2^-21 of a half-integer (p is odd), and its rounding error is below
         2^-22 for ``|x| <= 2^50``, so rounding picks the right multiple.
         """
-        if x.numel() <= chunk() or not x.is_contiguous():
-            return x.sub_(nearest(x, self._reciprocal), alpha=self.p).to(STORE)
+        if x.numel() <= FEW or not x.is_contiguous():
+            return self.wrap(x).to(STORE)
         out = torch.empty(x.shape, dtype=STORE, device=x.device)
+        work = self.work(x.numel(), x.dtype)[0]
         for part, target in pieces(x.view(-1), out.view(-1)):
-            target.copy_(part.sub_(nearest(part, self._reciprocal), alpha=self.p))
+            whole = nearest(part, self._reciprocal, work[: part.numel()])
+            target.copy_(part.sub_(whole, alpha=self.p))
         return out
 
-    def _fold(self, x: Tensor) -> Tensor:
-        """Representatives of float32 sums of a few residues (``|x| < 2^23``)."""
+    def work(self, count: int, dtype: torch.dtype) -> Tensor:
+        """Memory (2, n) to work in, n at most a :func:`chunk`: new pages cost more than what is done in them."""
+        length = min(chunk(), count)
+        if self._memory.numel() < 2 * length:
+            self._memory = torch.empty(2 * chunk(), dtype=torch.float64)
+        return self._memory.view(dtype)[: 2 * length].view(2, length)
+
+    def wrap(self, x: Tensor) -> Tensor:
+        """The same in place, not stored: amid a formula; or of float32 sums of a few residues (``|x| < 2^23``)."""
         return x.sub_(nearest(x, self._reciprocal), alpha=self.p)
 
     def integer(self, x: Tensor) -> Tensor:
@@ -134,15 +147,30 @@ class Field:
     # -- ring -----------------------------------------------------------------------------------
 
     def add(self, a: Tensor, b: Tensor) -> Tensor:
-        return self._fold(a + b)
+        return self.wrap(a + b)
 
     def sub(self, a: Tensor, b: Tensor) -> Tensor:
-        return self._fold(a - b)
+        return self.wrap(a - b)
 
-    def mul(self, a: Tensor, b: Tensor) -> Tensor:
-        if a.shape == b.shape:
-            return self.reduce(a.double().mul_(b))
-        return self.reduce(a.double() * b)
+    def mul(self, a: Tensor, b: Tensor, plus: Tensor | None = None) -> Tensor:
+        """``a * b + plus``."""
+        if a.shape == b.shape and a.numel() > FEW and a.is_contiguous() and b.is_contiguous():
+            return self._mul_flat(a, b, plus)
+        wide = a.double()
+        wide = wide.mul_(b) if torch.broadcast_shapes(a.shape, b.shape) == a.shape else wide * b
+        return self.reduce(wide if plus is None else wide.add_(plus))
+
+    def _mul_flat(self, a: Tensor, b: Tensor, plus: Tensor | None) -> Tensor:
+        if plus is not None:
+            return self.reduce(a.double().mul_(b).add_(plus))
+        out = torch.empty(a.shape, dtype=STORE, device=a.device)
+        work = self.work(a.numel(), torch.float64)
+        for x, y, target in pieces(a.view(-1), b.view(-1), out.view(-1)):
+            wide, whole = work[:, : x.numel()]
+            wide.copy_(x).mul_(y)
+            nearest(wide, self._reciprocal, whole)
+            target.copy_(wide.sub_(whole, alpha=self.p))
+        return out
 
     def scale(self, a: Tensor, c: int) -> Tensor:
         """``c * a`` for one residue ``c``; free for 1 and -1."""
@@ -168,9 +196,15 @@ class Field:
         """``sum(mul(a, b), dims)`` with one reduction of it all; without ``dims`` the product itself."""
         if not dims:
             return self.mul(a, b)
-        terms = a.double() * b
-        few = math.prod(terms.shape[d] for d in dims) <= TERMS
-        return self.sum(terms if few else self.reduce(terms), dims, keepdim)
+        return self.total(a.double() * b, dims, keepdim, products=True).to(STORE)
+
+    def total(
+        self, terms: Tensor, dims: tuple[int, ...], keepdim: bool = True, *, products: bool = False
+    ) -> Tensor:
+        """Representatives of sums of float64 residues, or of ``products`` of two; not stored, as :meth:`wrap`'s."""
+        if products and math.prod(terms.shape[d] for d in dims) > TERMS:
+            terms = self.wrap(terms)
+        return self.wrap(torch.sum(terms, dims, keepdim=keepdim))
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
         """``a @ b`` for 2-D or batched 3-D operands; inner sums longer than ``TERMS`` are split.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .arithmetic import STORE, Field, chunk, pieces
+from .arithmetic import STORE, Field, pieces
 from .mixing import mix_quickly, stable_key
 
 MANY = 4096
@@ -38,7 +38,7 @@ class Blurred(Field):
         flat = x.reshape(-1)
         out = torch.empty(flat.shape, dtype=STORE)
         own, scale = key ^ key >> 32 ^ self.seed, (self.p - 3) / 2.0**32
-        work = torch.empty(2, min(chunk(), flat.numel()), dtype=torch.int32)
+        work = self.work(flat.numel(), torch.int32)
         for part, target in pieces(flat, out):
             mixed, other = work[:, : part.numel()]
             mix_quickly(torch.abs(part, out=target) if parity else part, own, mixed, other)
@@ -56,11 +56,16 @@ class Blurred(Field):
         mixed = mix_quickly(gap.abs(), stable_key("order", self.seed), size[0], size[1])
         return mixed.bitwise_or_(1).abs_().mul_(gap.sign().int()).long()
 
-    def note(self, met: Tensor, *, often: bool = False) -> None:
-        """Where ``met`` is true something hangs on two values being equal, or on one being 0.
+    def note(self, met: Tensor) -> None:
+        """Where ``met`` is true something hangs on two values being equal, or on one being 0."""
+        self.doubtful = self.doubtful or bool(met.any())
 
-        ``often``: it may be activations, which are many, and one in ``p`` of them (two, behind a ReLU) is 0 by chance.
-        Of ``MANY`` and more a few are let pass; where unlike weights met there, one in 253 would be.
+    def note_zeros(self, x: Tensor) -> None:
+        """Something hangs on which of ``x`` are 0.
+
+        It may be activations, which are many, and one in ``p`` of them (two, behind a ReLU) is 0 by chance. Of
+        ``MANY`` and more a few are let pass; where unlike weights met there, one in 253 would be.
         """
-        allowed = 3 + 4 * met.numel() // self.p if often and met.numel() >= MANY else 0
-        self.doubtful = self.doubtful or int(met.count_nonzero()) > allowed
+        count = x.numel()
+        allowed = 3 + 4 * count // self.p if count >= MANY else 0
+        self.doubtful = self.doubtful or count - int(x.count_nonzero()) > allowed

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
-from .norms import affine, centred_gradient, root, standardise
+from .norms import Gradient, root, statistics
 
 
 def _channels(x: Tensor) -> tuple[tuple[int, ...], list[int]]:
@@ -30,13 +30,13 @@ def batch_norm(
     running, training, eps = _batch_settings(settings)
     dims, shape = _channels(x)
     if training:
-        normal, centre, rstd = standardise(f, x, dims, eps)
-        centre, rstd = centre.reshape(-1), rstd.reshape(-1)
+        centre, rstd = (s.reshape(-1) for s in statistics(f, x, dims, eps))
     else:
-        centre, rstd = running[0], root(f, running[1], eps)
-        normal = f.mul(f.sub(x, centre.view(shape)), rstd.view(shape))
-    out = affine(f, normal, *(None if w is None else w.view(shape) for w in (weight, bias)))
-    return out, centre.clone(), rstd
+        centre, rstd = running[0].clone(), root(f, running[1], eps)
+    factor = rstd.double() if weight is None else f.wrap(rstd.double().mul_(weight))
+    rest = factor * -centre
+    rest = rest if bias is None else rest.add_(bias)
+    return f.mul(x, factor.view(shape), rest.view(shape)), centre, rstd
 
 
 def _batch_settings(settings: tuple[Any, ...]) -> tuple[tuple[Tensor, Tensor], bool, float]:
@@ -68,11 +68,15 @@ def batch_norm_backward(
     else:
         assert running_mean is not None and running_var is not None
         centre, rstd = running_mean.view(shape), root(f, running_var, eps).view(shape)
-    normal = f.mul(f.sub(x, centre), rstd)
-    inner = grad if weight is None else f.mul(grad, weight.view(shape))
+    gain = None if weight is None else weight.view(shape)
     grad_x = None
-    if mask[0]:
-        grad_x = centred_gradient(f, inner, normal, rstd, dims) if train else f.mul(inner, rstd)
-    grad_w = f.dot(grad, normal, dims) if mask[1] else None
-    grad_b = f.sum(grad, dims) if mask[2] else None
+    if mask[0] and not train:
+        grad_x = f.mul(grad, rstd if gain is None else f.mul(rstd, gain))
+    if not any(mask[1:]) and grad_x is not None:
+        return grad_x, None, None
+    inner = Gradient(f, grad, x, centre, rstd, dims)
+    if mask[0] and train:
+        grad_x = inner.of_input(gain)
+    grad_w = inner.along.view(-1) if mask[1] else None
+    grad_b = inner.total.view(-1) if mask[2] else None
     return grad_x, grad_w, grad_b

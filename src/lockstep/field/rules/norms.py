@@ -8,38 +8,85 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field
+from ..arithmetic import STORE, Field
 from ..registry import rule
+from ..running import powered
+from .operands import count
 from .powers import inverse_root
-from .reductions import average, average_product, gaps, squared
 
 
-def standardise(
-    f: Field, x: Tensor, dims: tuple[int, ...], eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(x - mean) * rstd, mean, rstd; ``rstd`` is 1 over an uninterpreted root of ``var + eps``."""
-    gap, centre = gaps(f, x, dims)
-    rstd = root(f, squared(f, gap, dims, True, 0), eps)
-    return f.mul(gap, rstd), centre, rstd
+def statistics(f: Field, x: Tensor, dims: tuple[int, ...], eps: float) -> tuple[Tensor, Tensor]:
+    """(mean, rstd), dimensions kept; ``rstd`` is 1 over an uninterpreted root of ``var + eps``."""
+    powered(2)
+    share = f.quotient(max(1, count(x, dims)))
+    mean = f.wrap(f.total(x.double(), dims).mul_(share))
+    squares = f.total(_squared(x.double()), dims, products=True).mul_(share)
+    spread = squares.sub_(mean * mean).add_(f.scalar(eps))
+    return mean.to(STORE), inverse_root(f, f.reduce(spread))
+
+
+def _squared(x: Tensor) -> Tensor:
+    return x.mul_(x)
 
 
 def root(f: Field, spread: Tensor, eps: float) -> Tensor:
     return inverse_root(f, f.add(spread, torch.tensor(float(f.scalar(eps)))))
 
 
+def standardised(f: Field, x: Tensor, centre: Tensor, rstd: Tensor) -> Tensor:
+    """``(x - mean) * rstd``."""
+    return f.mul(x, rstd, -f.mul(centre, rstd))
+
+
 def affine(f: Field, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     if weight is not None:
-        x = f.mul(x, weight)
+        return f.mul(x, weight, bias)
     return x if bias is None else f.add(x, bias)
 
 
-def centred_gradient(
-    f: Field, grad: Tensor, normal: Tensor, rstd: Tensor, dims: tuple[int, ...]
-) -> Tensor:
-    """Gradient through ``standardise``: rstd * (g - mean(g) - x^ * mean(g x^))."""
-    slope = average_product(f, grad, normal, dims)
-    inner = grad.double().sub_(average(f, grad, dims, True)).sub_(normal.double().mul_(slope))
-    return f.mul(f.reduce(inner), rstd)
+class Gradient:
+    """Of ``standardised(x)``, given that of its result, by sums over ``dims`` (which are kept).
+
+    ``rstd * (g - mean(g) - x^ * mean(g x^))``, which is ``rstd g + slope x + rest``, where the last two factors are the
+    same for all that is normalised together: no standardised entry is computed.
+    """
+
+    def __init__(
+        self,
+        f: Field,
+        grad: Tensor,
+        x: Tensor,
+        centre: Tensor,
+        rstd: Tensor,
+        dims: tuple[int, ...],
+    ) -> None:
+        self._f, self._grad, self._x = f, grad, x
+        self._centre, self._rstd = centre.double(), rstd.double()
+        self._share = f.quotient(max(1, count(grad, dims)))
+        self._total = f.total(grad.double(), dims)
+        products = f.total(grad.double().mul_(x), dims, products=True)
+        gaps = f.wrap(products.sub_(self._centre * self._total))
+        self._along = f.wrap(gaps.mul_(self._rstd))
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of it."""
+        return self._total.to(STORE)
+
+    @property
+    def along(self) -> Tensor:
+        """The sum of its products with the standardised entries."""
+        return self._along.to(STORE)
+
+    def of_input(self, gain: Tensor | None = None) -> Tensor:
+        """``gain``, the same for all that is normalised together, may have scaled the result."""
+        f, rstd = self._f, self._rstd
+        factor = rstd if gain is None else f.wrap(rstd * gain)
+        shared = f.wrap(factor * -self._share)
+        slope = f.wrap(f.wrap(rstd * self._along).mul_(shared))
+        rest = (shared * self._total).sub_(slope * self._centre)
+        wide = self._grad.double().mul_(factor)
+        return f.reduce(wide.add_(self._x.double().mul_(slope)).add_(rest))
 
 
 @rule("native_layer_norm", degree="sum")
@@ -47,8 +94,8 @@ def layer_norm(
     f: Field, x: Tensor, shape: list[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, ...]:
     dims = tuple(range(x.dim() - len(shape), x.dim()))
-    normal, centre, rstd = standardise(f, x, dims, eps)
-    return affine(f, normal, weight, bias), centre, rstd
+    centre, rstd = statistics(f, x, dims, eps)
+    return affine(f, standardised(f, x, centre, rstd), weight, bias), centre, rstd
 
 
 @rule("native_layer_norm_backward", degree="sum")
@@ -65,10 +112,12 @@ def layer_norm_backward(
 ) -> tuple[Tensor | None, ...]:
     dims = tuple(range(x.dim() - len(shape), x.dim()))
     outer = tuple(range(x.dim() - len(shape)))
-    normal = f.mul(f.sub(x, centre), rstd)
-    inner = grad if weight is None else f.mul(grad, weight)
-    grad_x = centred_gradient(f, inner, normal, rstd, dims) if mask[0] else None
-    grad_w = f.dot(grad, normal, outer) if mask[1] and weight is not None else None
+    grad_x = grad_w = None
+    if mask[0]:
+        inner = grad if weight is None else f.mul(grad, weight)
+        grad_x = Gradient(f, inner, x, centre, rstd, dims).of_input()
+    if mask[1] and weight is not None:
+        grad_w = f.dot(grad, standardised(f, x, centre, rstd), outer)
     grad_b = _total(f, grad, outer) if mask[2] and bias is not None else None
     return grad_x, grad_w, grad_b
 
@@ -93,8 +142,10 @@ def group_norm(
     group: int,
     eps: float,
 ) -> tuple[Tensor, ...]:
-    normal, centre, rstd = standardise(f, _grouped(x, n, c, group), (2, 3), eps)
-    out = affine(f, normal.reshape(n, c, -1), _column(weight), _column(bias))
+    grouped = _grouped(x, n, c, group)
+    centre, rstd = statistics(f, grouped, (2, 3), eps)
+    normal = standardised(f, grouped, centre, rstd).reshape(n, c, -1)
+    out = affine(f, normal, _column(weight), _column(bias))
     return out.reshape(x.shape), centre.reshape(n, group), rstd.reshape(n, group)
 
 
@@ -117,11 +168,13 @@ def group_norm_backward(
     mask: list[bool],
 ) -> tuple[Tensor | None, ...]:
     g4, x4 = grad.reshape(n, c, -1), _grouped(x, n, c, group)
-    scale = rstd.view(n, group, 1, 1)
-    normal = f.mul(f.sub(x4, centre.view(n, group, 1, 1)), scale)
-    weighted = g4 if weight is None else f.mul(g4, weight.view(1, -1, 1))
-    inner = _grouped(weighted, n, c, group)
-    grad_x = centred_gradient(f, inner, normal, scale, (2, 3)).reshape(x.shape) if mask[0] else None
-    grad_w = f.dot(g4, normal.reshape(n, c, -1), (0, 2)) if mask[1] else None
+    centre, rstd = (s.view(n, group, 1, 1) for s in (centre, rstd))
+    grad_x = grad_w = None
+    if mask[0]:
+        weighted = g4 if weight is None else f.mul(g4, weight.view(1, -1, 1))
+        inner = _grouped(weighted, n, c, group)
+        grad_x = Gradient(f, inner, x4, centre, rstd, (2, 3)).of_input().reshape(x.shape)
+    if mask[1]:
+        grad_w = f.dot(g4, standardised(f, x4, centre, rstd).reshape(n, c, -1), (0, 2))
     grad_b = f.sum(g4, (0, 2)) if mask[2] else None
     return grad_x, grad_w, grad_b

@@ -11,7 +11,7 @@ from ..arithmetic import Field
 from ..registry import rule
 from .choices import choose
 from .operands import Operand, any_infinite, finite, residues
-from .predicates import gap, negate, positive, sway
+from .predicates import gap, likely, negate, positive, sway
 
 
 @rule("sign", "sgn", degree="one")
@@ -36,7 +36,7 @@ def copysign(f: Field, a: Tensor, b: Operand) -> Tensor:
 def relu(f: Field, x: Tensor) -> Tensor:
     if any_infinite(x):
         return torch.where(torch.isinf(x), x.clamp(min=0), relu(f, finite(x)))
-    return f.mul(x, positive(f, x))
+    return f.mul(x, likely(f, x))
 
 
 @rule("leaky_relu", degree="more")
@@ -67,7 +67,8 @@ def threshold(f: Field, x: Tensor, limit: float, value: float) -> Tensor:
 
 @rule("threshold_backward", degree="sum")
 def threshold_backward(f: Field, grad: Tensor, saved: Tensor, limit: float) -> Tensor:
-    return f.mul(grad, positive(f, gap(f, saved, limit) if limit else saved))
+    d = gap(f, saved, limit) if limit else saved
+    return f.mul(grad, likely(f, d).mul_(d != 0))
 
 
 @rule("rrelu_with_noise_backward", degree="sum")

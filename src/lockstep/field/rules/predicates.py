@@ -30,15 +30,20 @@ ONE = torch.ones(())
 
 def positive(f: Field, d: Tensor) -> Tensor:
     """The predicate ``d > 0``: 0 at 0, and ``positive(d) + positive(-d) = 1`` elsewhere."""
-    c = f.add(sway(f, d), (d != 0).to(d.dtype) * f.scalar(0.5))
+    c = f.wrap(likely(f, d).mul_(d != 0))
     return torch.where(torch.isinf(d), (d > 0).to(d.dtype), c) if any_infinite(d) else c
+
+
+def likely(f: Field, d: Tensor) -> Tensor:
+    """:func:`positive` where ``d`` is not 0, and before it is reduced: a factor of at most ``p``."""
+    return sway(f, d).add_(f.scalar(0.5))
 
 
 def sway(f: Field, d: Tensor) -> Tensor:
     """Half the sign of ``d``, an odd function."""
     choosing()
     if isinstance(f, Blurred):
-        f.note(d == 0, often=True)
+        f.note_zeros(d)
     return f.function(d, stable_key("positive"), parity=1)
 
 
