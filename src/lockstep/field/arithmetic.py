@@ -157,7 +157,7 @@ class Field:
         if a.shape == b.shape and a.numel() > FEW and a.is_contiguous() and b.is_contiguous():
             return self._mul_flat(a, b, plus)
         wide = a.double()
-        wide = wide.mul_(b) if torch.broadcast_shapes(a.shape, b.shape) == a.shape else wide * b
+        wide = wide.mul_(b) if _fits(b, a) else wide * b
         return self.reduce(wide if plus is None else wide.add_(plus))
 
     def _mul_flat(self, a: Tensor, b: Tensor, plus: Tensor | None) -> Tensor:
@@ -375,6 +375,8 @@ def chunk() -> int:
 
 def pieces(*flat: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """One-dimensional tensors of one length, a :func:`chunk` at a time."""
+    if flat[0].numel() <= chunk():
+        return iter((flat,))
     return zip(*(x.split(chunk()) for x in flat), strict=True)
 
 
@@ -382,6 +384,12 @@ def _of_bytes(a: Tensor, b: Tensor) -> bool:
     """Whether ``a`` are the weights of a coarse point, ``b`` residues, and :func:`coarse.product` suits them."""
     matrices = a.dim() == b.dim() == 2 and b.dtype is not coarse.BYTE
     return matrices and coarse.suits(a, *b.shape)
+
+
+def _fits(small: Tensor, large: Tensor) -> bool:
+    """Whether ``small`` can be broadcast to ``large``; ``torch.broadcast_shapes`` imports SymPy, half a second."""
+    sizes = zip(reversed(small.shape), reversed(large.shape), strict=False)
+    return small.dim() <= large.dim() and all(m in (1, n) for m, n in sizes)
 
 
 def _thin(a: Tensor, b: Tensor) -> bool:

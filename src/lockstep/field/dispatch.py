@@ -296,9 +296,10 @@ class Engine(TorchDispatchMode):
         kwargs = {k: v for k, v in _without_outs(func, kwargs).items() if k != "layout"}
         flat, spec = leaves((args, kwargs)), (args, kwargs)
         infinite = far = False
+        unread = {id(x) for x in rule.unread(*args)} if rule.unread else set()
         plain: list[Any] = []
         for x in flat:
-            if self._is_value(x):
+            if self._is_value(x) and id(x) not in unread:
                 x = self.residues(
                     x,
                     canvas=not plain and name in WRITES,

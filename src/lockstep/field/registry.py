@@ -14,12 +14,12 @@ In-place and ``out=`` variants need no rule of their own.
 says so by ``powered(n)``.
 ``infinite``: the rule knows what to do with entries that are minus or plus infinity (attention masks).
 ``gives``: dtype that the result claims, if it is not the operands'.
-``indexed``: the position of the integer argument that says which rows of the first tensor are read.
+``unread``: of the op's arguments, the tensors that the rule does not look at: they are given to it as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,13 +30,13 @@ Degree = Literal["max", "sum", "one", "more"]
 
 @dataclass(frozen=True)
 class Rule:
-    """A registered rule; ``raw`` rules get the residue tensors themselves and wrap what they return."""
+    """A registered rule."""
 
     function: Callable[..., Any]
     degree: Degree = "max"
     infinite: bool = False
     gives: torch.dtype | None = None
-    indexed: bool = False
+    unread: Callable[..., Sequence[Any]] | None = None
 
 
 RULES: dict[str, Rule] = {}
@@ -55,7 +55,7 @@ def rule(
     degree: Degree = "max",
     infinite: bool = False,
     gives: torch.dtype | None = None,
-    indexed: bool = False,
+    unread: Callable[..., Sequence[Any]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register the decorated function for the ATen ops ``names`` (all their overloads)."""
 
@@ -63,7 +63,7 @@ def rule(
         for name in names:
             if name in RULES:
                 raise ValueError(f"two rules for aten::{name}")
-            RULES[name] = Rule(function, degree, infinite, gives, indexed)
+            RULES[name] = Rule(function, degree, infinite, gives, unread)
         return function
 
     return register

@@ -15,6 +15,14 @@ def _channels(x: Tensor) -> tuple[tuple[int, ...], list[int]]:
     return tuple(d for d in range(x.dim()) if d != 1), [1, -1, *[1] * (x.dim() - 2)]
 
 
+def _unread(
+    x: Any, weight: Any = None, bias: Any = None, *settings: Any, **_: Any
+) -> tuple[Tensor, ...]:
+    """Running statistics in training."""
+    running, training, _eps = _batch_settings(settings)
+    return running if training else ()
+
+
 @rule(
     "native_batch_norm",
     "_native_batch_norm_legit",
@@ -22,6 +30,7 @@ def _channels(x: Tensor) -> tuple[tuple[int, ...], list[int]]:
     "_native_batch_norm_legit_no_training",
     "cudnn_batch_norm",
     degree="sum",
+    unread=_unread,
 )
 def batch_norm(
     f: Field, x: Tensor, weight: Tensor | None, bias: Tensor | None, *settings: Any
@@ -47,7 +56,13 @@ def _batch_settings(settings: tuple[Any, ...]) -> tuple[tuple[Tensor, Tensor], b
     return tensors[:2], flags[0] if flags else False, numbers[-1]  # type: ignore[return-value]
 
 
-@rule("native_batch_norm_backward", degree="sum")
+def _unread_backward(grad: Any, x: Any, weight: Any, *settings: Any) -> tuple[Any, ...]:
+    """Of what was kept, the batch's statistics or the running ones, those that are not needed."""
+    train = settings[4]
+    return settings[:2] if train else settings[2:4]
+
+
+@rule("native_batch_norm_backward", degree="sum", unread=_unread_backward)
 def batch_norm_backward(
     f: Field,
     grad: Tensor,
