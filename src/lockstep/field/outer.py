@@ -53,9 +53,10 @@ class Outer(Promised):
         up = a.shape[1] * self.field.p // 4 + 1 + near / 2
         a, b = torch.cat([a, a.new_ones(len(a), 1)], 1), torch.cat([b, b.new_full(b[:1].shape, up)])
         for row, band in bands(a, b):
-            gap = band.frac_()
-            if float(gap.amin()) < near:
-                found.append((gap < near).nonzero() + torch.tensor([row, 0]))
+            rows = (band.frac_().amin(1) < near).nonzero().view(-1)
+            if len(rows):
+                line, column = (band[rows] < near).nonzero().unbind(1)
+                found.append(torch.stack([row + rows[line], column], 1))
         if not found:
             return torch.zeros(0, 2, dtype=torch.long)
         candidates = torch.cat(found)

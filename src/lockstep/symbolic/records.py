@@ -15,7 +15,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..field.arithmetic import STORE, Field
+from ..field.arithmetic import STORE, TERMS, Field
 from ..field.mixing import mix, stable_key
 from ..field.residue import has_infinite
 from .gradients import Gradient
@@ -66,14 +66,23 @@ def random_rows(f: Field, count: int, key: object) -> Tensor:
 def fingerprint(f: Field, x: Tensor, axis: int, key: object) -> Tensor:
     """(ROWS, U) residues: the linear fingerprint of each slice of ``x`` along ``axis``."""
     units = x.shape[axis]
-    columns = x.movedim(axis, -1).reshape(-1, units)
-    if columns.shape[0] == 0 or units == 0:
+    if x.numel() == 0:
         return torch.zeros(ROWS, units, dtype=STORE)
-    rows = random_rows(f, columns.shape[0], key)
-    prints = f.matmul(rows, columns)
+    rows = random_rows(f, x.numel() // units, key)
+    if axis % x.dim() == 1 and x.dim() > 2 and x.is_contiguous() and rows.shape[1] <= TERMS:
+        each = rows.view(ROWS, len(x), -1).permute(1, 2, 0).double()  # (N, U, ...) as it is
+        prints = f.reduce(x.view(len(x), units, -1).double().bmm(each).sum(0).t())
+    else:
+        prints = f.matmul(rows, _columns(x, axis))
     if not has_infinite(prints):
         return prints
+    columns = _columns(x, axis)
     return f.matmul(rows, torch.where(torch.isinf(columns), columns.sign() * f.half, columns))
+
+
+def _columns(x: Tensor, axis: int) -> Tensor:
+    """(everything else, U)."""
+    return x.movedim(axis, -1).reshape(-1, x.shape[axis])
 
 
 def pack(prints: Tensor) -> Tensor:
