@@ -185,6 +185,10 @@ class Field:
         """
         return self._inverses[(a + self.half).long()]
 
+    def zeros(self, x: Tensor) -> int:
+        """How many of ``x`` are 0."""
+        return x.numel() - int(x.count_nonzero())
+
     @property
     def _inverses(self) -> Tensor:
         return _inverse_table(self.p)

@@ -60,12 +60,13 @@ class Blurred(Field):
         """Where ``met`` is true something hangs on two values being equal, or on one being 0."""
         self.doubtful = self.doubtful or bool(met.any())
 
-    def note_zeros(self, x: Tensor) -> None:
-        """Something hangs on which of ``x`` are 0.
+    def zeros(self, x: Tensor) -> int:
+        """How many of ``x`` are 0; something hangs on which.
 
         It may be activations, which are many, and one in ``p`` of them (two, behind a ReLU) is 0 by chance. Of
         ``MANY`` and more a few are let pass; where unlike weights met there, one in 253 would be.
         """
-        count = x.numel()
+        zeros, count = super().zeros(x), x.numel()
         allowed = 3 + 4 * count // self.p if count >= MANY else 0
-        self.doubtful = self.doubtful or count - int(x.count_nonzero()) > allowed
+        self.doubtful = self.doubtful or zeros > allowed
+        return zeros

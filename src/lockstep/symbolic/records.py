@@ -56,7 +56,7 @@ class Pass:
     unseen: frozenset[str] = frozenset()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def random_rows(f: Field, count: int, key: object) -> Tensor:
     """(ROWS, count) fixed random residues; most layers ask for the same ones."""
     base = torch.arange(ROWS * count, dtype=torch.int64).view(ROWS, count) + 1

@@ -192,7 +192,8 @@ def bound(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         for value in own.values()
         if type(value) in CONTAINERS
     ]
-    plain = [(t, t._version, t.detach().clone()) for t in _attributes(saved)]
+    with paused():
+        plain = [(t, t._version, t.detach().clone()) for t in _attributes(saved)]
     try:
         for m in model.modules():
             for store in (m._parameters, m._buffers):

@@ -76,6 +76,8 @@ class Columns:
             columns = windows.reshape(terms, -1)
             if quick:
                 out = f.reduce(coarse.joined(coarse.sums(matrix, columns)))
+            elif terms <= TERMS:
+                out = f.reduce(matrix.double() @ columns.double())
             else:
                 out = f.matmul(matrix, columns)
             parts.append(_samples_first(out.view(-1, *windows.shape[1 + len(self.kernel) :])))
@@ -90,15 +92,21 @@ class Columns:
         matrix = self.w.flatten(1).t()
         sums = coarse.sums(matrix, coarse.digits_(g)) if quick else matrix.double() @ g
         sums = sums.view(inputs, *self.kernel, *self.out, len(grad), -1)
-        wide = [n + 2 * p for n, p in zip(self.size, self.padding, strict=True)]
-        canvas = sums.new_zeros(inputs, *wide, len(grad), sums.shape[-1])
-        view = self._windows(canvas, self.stride)
+        total = sums.new_zeros(inputs, *self.size, len(grad), sums.shape[-1])
         for place in product(*map(range, self.kernel)):
-            here: Any = slice(None), *place
-            view[here].add_(sums[here])
-        inside = _inside(canvas, self.size, self.padding)
-        total = coarse.joined(inside.contiguous()) if quick else inside.squeeze(-1)
+            cells, positions = zip(*map(self._met, range(len(place)), place), strict=True)
+            here: Any = (slice(None), *cells), (slice(None), *place, *positions)
+            total[here[0]].add_(sums[here[1]])
+        total = coarse.joined(total) if quick else total.squeeze(-1)
         return f.reduce(_samples_first(total).contiguous())
+
+    def _met(self, d: int, entry: int) -> tuple[slice, slice]:
+        """Along one dimension: cells that this entry of a window looks at, and the positions of those windows."""
+        step, offset = self.stride[d], entry * self.dilation[d] - self.padding[d]
+        first = max(0, -(offset // step))
+        last = min(self.out[d] - 1, (self.size[d] - 1 - offset) // step)
+        start, count = first * step + offset, max(0, last - first + 1)
+        return slice(start, start + count * step, step), slice(first, first + count)
 
     # -- of the weights -------------------------------------------------------------------------------
 

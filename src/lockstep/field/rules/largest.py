@@ -16,6 +16,8 @@ from ..mixing import stable_key
 from ..running import active, choosing
 from .operands import any_infinite, count, finite
 
+LARGEST = stable_key("largest")
+
 
 def shares(f: Field, x: Tensor, dims: tuple[int, ...], largest: bool = True) -> Tensor:
     """The predicates: for each element whether it is the largest; they add up to 1 over ``dims``."""
@@ -34,7 +36,7 @@ def shared_out(
     f: Field, gap: Tensor, inside: Tensor | None, dims: tuple[int, ...] = (-1,)
 ) -> Tensor:
     """The predicates by the ``gap`` of each element to the mean; 0 where it is not ``inside`` (None: all are)."""
-    e = f.function(gap, stable_key("largest"))
+    e = f.function(gap, LARGEST)
     if inside is not None:
         e = e * inside
     return f.mul(e, f.inverse(f.sum(e, dims, True), drawn=True))

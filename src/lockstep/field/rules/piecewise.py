@@ -68,7 +68,7 @@ def threshold(f: Field, x: Tensor, limit: float, value: float) -> Tensor:
 @rule("threshold_backward", degree="sum")
 def threshold_backward(f: Field, grad: Tensor, saved: Tensor, limit: float) -> Tensor:
     d = gap(f, saved, limit) if limit else saved
-    return f.mul(grad, likely(f, d).mul_(d != 0))
+    return f.mul(grad, likely(f, d))
 
 
 @rule("rrelu_with_noise_backward", degree="sum")

@@ -26,25 +26,31 @@ from .largest import is_extreme
 from .operands import Operand, any_infinite, finite, keep_infinite, residues
 
 ONE = torch.ones(())
+POSITIVE = stable_key("positive")
 
 
 def positive(f: Field, d: Tensor) -> Tensor:
     """The predicate ``d > 0``: 0 at 0, and ``positive(d) + positive(-d) = 1`` elsewhere."""
-    c = f.wrap(likely(f, d).mul_(d != 0))
+    c = f.wrap(likely(f, d))
     return torch.where(torch.isinf(d), (d > 0).to(d.dtype), c) if any_infinite(d) else c
 
 
 def likely(f: Field, d: Tensor) -> Tensor:
-    """:func:`positive` where ``d`` is not 0, and before it is reduced: a factor of at most ``p``."""
-    return sway(f, d).add_(f.scalar(0.5))
+    """:func:`positive` before it is reduced: a factor of at most ``p``."""
+    zeros = f.zeros(d)
+    c = _odd(f, d).add_(f.scalar(0.5))
+    return c.mul_(d != 0) if zeros else c
 
 
 def sway(f: Field, d: Tensor) -> Tensor:
     """Half the sign of ``d``, an odd function."""
+    f.zeros(d)
+    return _odd(f, d)
+
+
+def _odd(f: Field, d: Tensor) -> Tensor:
     choosing()
-    if isinstance(f, Blurred):
-        f.note_zeros(d)
-    return f.function(d, stable_key("positive"), parity=1)
+    return f.function(d, POSITIVE, parity=1)
 
 
 def gap(f: Field, a: Operand, b: Operand) -> Tensor:
