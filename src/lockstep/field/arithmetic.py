@@ -90,6 +90,9 @@ class Field:
     ``seed`` chooses the random functions, ``lane`` numbers the independent runs of one audit.
     """
 
+    LAST = 1 << 62
+    """A rank for infinities."""
+
     def __init__(self, p: int, seed: int = 0, lane: int = 0) -> None:
         self.p, self.half, self.seed, self.lane = p, (p - 1) // 2, seed, lane
         self._reciprocal = 1.0 / p
@@ -261,7 +264,7 @@ class Field:
         return y.mul_(x != 0) if zero else y
 
     def rank(self, gap: Tensor) -> Tensor:
-        """An odd pseudo-random function of residues, to integers below 2^61."""
+        """An odd pseudo-random function of residues, to whole numbers nearer to 0 than :attr:`LAST`."""
         number = gap.long()
         size = (mix(number.abs(), stable_key("order", self.seed)) >> 3) & ((1 << 61) - 1)
         return (size + 1) * number.sign()

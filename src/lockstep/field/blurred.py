@@ -24,6 +24,8 @@ class Blurred(Field):
     quotient where its denominator is 0, nor for comparisons, orders and Python code where two values agree.
     """
 
+    LAST = 1 << 30
+
     def __init__(self, f: Field) -> None:
         super().__init__(f.p, f.seed, f.lane)
         self.doubtful = False
@@ -51,10 +53,11 @@ class Blurred(Field):
         return out.view(x.shape)
 
     def rank(self, gap: Tensor) -> Tensor:
-        """See :meth:`Field.rank`; unlike gaps get one rank once in 2^31 pairs."""
-        size = torch.empty(2, *gap.shape, dtype=torch.int32)
-        mixed = mix_quickly(gap.abs(), stable_key("order", self.seed), size[0], size[1])
-        return mixed.bitwise_or_(1).abs_().mul_(gap.sign().int()).long()
+        """See :meth:`Field.rank`; unlike gaps get one rank once in 2^29 pairs."""
+        mixed, other = torch.empty(2, *gap.shape, dtype=torch.int32)
+        mix_quickly(torch.abs(gap), stable_key("order", self.seed), mixed, other)
+        sign = other.copy_(gap).sign_()
+        return mixed.bitwise_and_(self.LAST - 1).bitwise_or_(1).mul_(sign)
 
     def note(self, met: Tensor) -> None:
         """Where ``met`` is true something hangs on two values being equal, or on one being 0."""

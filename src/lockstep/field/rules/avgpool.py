@@ -24,8 +24,8 @@ def _windows(n: int, x: Tensor, settings: tuple[Any, ...]) -> tuple[Windows, Ten
     columns = list(zip(x.shape[-n:], out, *geometry, strict=True))
     windows = Windows(x.shape[-n:], [sliding(*column, 1) for column in columns])
     if override:
-        return windows, torch.full((windows.flat.shape[0],), override)
-    return windows, _padded_lengths(columns) if include else windows.inside.sum(1)
+        return windows, torch.full((windows.positions,), override)
+    return windows, _padded_lengths(columns) if include else windows.inside.sum(0)
 
 
 def _padded_lengths(columns: Iterable[tuple[int, ...]]) -> Tensor:
@@ -42,14 +42,16 @@ def _define(n: int) -> None:
     @rule(f"avg_pool{n}d")
     def avg_pool(f: Field, x: Tensor, *settings: Any) -> Tensor:
         windows, count = _windows(n, x, settings)
-        total = f.sum(windows.gather(x, 0.0), (-1,))
-        return f.mul(total, f.inverse(f.embed(count))).reshape(*x.shape[:-n], *windows.out)
+        total = torch.cat([f.sum(windows.gather(p, 0.0), (0,)) for p in windows.planes(x)], 1)
+        mean = f.mul(total, f.inverse(f.embed(count))[:, None])
+        return mean.t().contiguous().view(*x.shape[:-n], *windows.out)
 
     @rule(f"avg_pool{n}d_backward")
     def avg_pool_backward(f: Field, grad: Tensor, x: Tensor, *settings: Any) -> Tensor:
         windows, count = _windows(n, x, settings)
-        share = f.mul(grad.reshape(-1, windows.flat.shape[0]), f.inverse(f.embed(count)))
-        return windows.scatter(f, share[:, :, None].expand(-1, -1, windows.flat.shape[1]), x.shape)
+        columns = grad.reshape(-1, windows.positions).t()
+        share = f.mul(columns, f.inverse(f.embed(count))[:, None])
+        return windows.scatter(f, share.expand(len(windows.flat), -1, -1), x.shape)
 
     prefix = "" if n == 1 else "_"
 

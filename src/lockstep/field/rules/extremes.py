@@ -23,7 +23,7 @@ Dims = Any
 
 
 def order(f: Field, x: Tensor, dim: int) -> Tensor:
-    """Pseudo-random ranks (int64) along ``dim``; invariant under a common shift, infinities at the ends.
+    """Pseudo-random ranks along ``dim``; invariant under a common shift, infinities at the ends.
 
     Equal symbols have equal rank, and opposite ones opposite ranks.
     """
@@ -38,8 +38,7 @@ def order(f: Field, x: Tensor, dim: int) -> Tensor:
     count = torch.isfinite(x).sum(dim, keepdim=True).clamp_(min=1)
     centre = f.mul(f.sum(finite(x), (dim,), True), f.inverse(f.embed(count)))
     ranks = f.rank(f.sub(finite(x), centre))
-    end = (x > 0).long() * (1 << 62) - (x < 0).long() * (1 << 62)
-    return active().chosen(torch.where(torch.isinf(x), end, ranks))
+    return active().chosen(torch.where(torch.isinf(x), x.sign().to(ranks.dtype) * f.LAST, ranks))
 
 
 def pick(f: Field, x: Tensor, dim: int, largest: bool = True) -> tuple[Tensor, Tensor]:
@@ -50,8 +49,11 @@ def pick(f: Field, x: Tensor, dim: int, largest: bool = True) -> tuple[Tensor, T
 
 def first_of(ranks: Tensor, dim: int) -> Tensor:
     """The index of the highest rank, ``dim`` kept; the first of several."""
-    top = ranks.amax(dim, keepdim=True)
-    return (ranks == top).to(torch.uint8).argmax(dim, keepdim=True)
+    top, count = ranks.amax(dim, keepdim=True), ranks.shape[dim]
+    place = torch.arange(count, dtype=torch.int32).view(
+        -1, *[1] * (ranks.dim() - 1 - dim % ranks.dim())
+    )
+    return torch.where(ranks == top, place, count).amin(dim, keepdim=True).long()
 
 
 @rule("amax", degree="more", infinite=True)

@@ -36,10 +36,17 @@ def shared_out(
     f: Field, gap: Tensor, inside: Tensor | None, dims: tuple[int, ...] = (-1,)
 ) -> Tensor:
     """The predicates by the ``gap`` of each element to the mean; 0 where it is not ``inside`` (None: all are)."""
+    return f.mul(*weights(f, gap, inside, dims))
+
+
+def weights(
+    f: Field, gap: Tensor, inside: Tensor | None, dims: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """The two factors of the predicates: one for each element, and one for all, dimensions kept."""
     e = f.function(gap, LARGEST)
     if inside is not None:
-        e = e * inside
-    return f.mul(e, f.inverse(f.sum(e, dims, True), drawn=True))
+        e = e.mul_(inside)
+    return e, f.inverse(f.sum(e, dims, True), drawn=True)
 
 
 def extreme(f: Field, x: Tensor, dims: tuple[int, ...], keepdim: bool, smallest: bool) -> Tensor:

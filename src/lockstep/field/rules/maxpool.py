@@ -15,55 +15,63 @@ from ..arithmetic import STORE, Field
 from ..registry import rule
 from ..running import active, choosing
 from .extremes import first_of, order
-from .largest import mixed, shared_out, shares
+from .largest import mixed, shares, weights
 from .operands import any_infinite
 from .windows import Windows, adaptive, each, sliding
 
 Picked = tuple[Tensor, Tensor]
+Shares = tuple[Windows, Tensor, Tensor]
+"""Windows, and the two factors of the predicates of their entries."""
 
 
 def _pick(f: Field, x: Tensor, windows: Windows) -> Picked:
     """(values, flat indices), both (..., *out)."""
     active().infinite = True  # what lies outside a window is minus infinity
-    planes = windows.planes(x)
-    value, flat, c = map(torch.cat, zip(*(_of_planes(f, p, windows) for p in planes), strict=True))
+    parts = [_of_planes(f, p, windows) for p in windows.planes(x)]
+    value, flat, each, all_ = (torch.cat(p, -1) for p in zip(*parts, strict=True))
     shape = (*x.shape[: x.dim() - len(windows.out)], *windows.out)
-    flat = flat.reshape(shape)
-    active().share(flat, (windows, c))
-    return value.reshape(shape), flat
+    value, flat = (part.t().contiguous().view(shape) for part in (value, flat))
+    active().share(flat, (windows, each, all_))
+    return value, flat
 
 
-def _of_planes(f: Field, planes: Tensor, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
-    """(values, flat indices, predicates) of a few planes.
+def _of_planes(f: Field, planes: Tensor, windows: Windows) -> tuple[Tensor, ...]:
+    """Values, flat indices (positions, planes), and the predicates' two factors, of a few planes.
 
     As the maximum of a row that is minus infinity outside the window, but what is outside is the same for all planes.
     """
     if any_infinite(planes):
         entries = windows.gather(planes, -torch.inf)
-        c, ranks = shares(f, entries, (-1,)), order(f, entries, -1)
-        value = mixed(f, entries, c, (-1,), False)
+        c, ranks = shares(f, entries, (0,)), order(f, entries, 0)
+        factors = c, torch.ones_like(c[:1])
+        value = mixed(f, entries, c, (0,), False)[0]
     else:
-        inside = windows.inside
         entries = windows.gather(planes, 0.0)
-        number = f.inverse(f.embed(inside.sum(-1, keepdim=True).clamp_(min=1)))
+        number = f.inverse(f.embed(windows.inside.sum(0).clamp_(min=1)))[:, None]
         choosing()
-        gap = f.sub(entries, f.mul(f.sum(entries, (-1,), True), number))
-        c = shared_out(f, gap, inside)
-        ranks = active().chosen(f.rank(gap).masked_fill_(~inside, -1 << 62))
-        value = f.dot(c, entries, (-1,), True)
-    place = first_of(ranks, -1)
-    return value, windows.flat.expand(entries.shape[0], -1, -1).gather(-1, place), c
+        gap = f.sub(entries, f.mul(f.sum(entries, (0,)), number))
+        factors = weights(f, gap, windows.inside[:, :, None], (0,))
+        ranks = f.rank(gap)
+        ranks = active().chosen(ranks.masked_fill_(windows.outside, -f.LAST))
+        value = f.mul(f.dot(factors[0], entries, (0,)), factors[1][0])
+    place = first_of(ranks, 0)
+    return value, windows.flat[:, :, None].expand_as(ranks).gather(0, place)[0], *factors
 
 
 def spread(f: Field, grad: Tensor, index: Tensor, shape: torch.Size, n: int) -> Tensor:
     """Each gradient shared out over its window; of an index from elsewhere, added to the position it names."""
     found = active().shared(index)
     if found is not None:
-        windows, c = found
-        return windows.scatter(f, f.mul(c, grad.reshape(*c.shape[:2], 1)), shape)
+        return _shared_out(f, grad, found, shape)
     flat = torch.zeros(*shape[:-n], prod(shape[-n:]), dtype=torch.float64)
     flat.scatter_add_(-1, index.flatten(-n), grad.double().flatten(-n))
     return f.reduce(flat).reshape(shape)
+
+
+def _shared_out(f: Field, grad: Tensor, found: Shares, shape: torch.Size) -> Tensor:
+    windows, each, all_ = found
+    columns = grad.reshape(-1, windows.positions).t()
+    return windows.scatter(f, f.mul(each, f.mul(columns, all_[0])), shape)
 
 
 def _define(n: int) -> None:
@@ -124,8 +132,8 @@ def _define(n: int) -> None:
         if found is None:
             return spread(f, grad, index, x.shape, n)
         pieces = [
-            windows.scatter(f, f.mul(c, g.reshape(1, -1, 1)), torch.Size([1, *x.shape[-n:]]))
-            for (windows, c), g in zip(found, grad.reshape(-1, *grad.shape[-n:]), strict=True)
+            _shared_out(f, g, of_plane, torch.Size([1, *x.shape[-n:]]))
+            for of_plane, g in zip(found, grad.reshape(-1, *grad.shape[-n:]), strict=True)
         ]
         return torch.cat(pieces).reshape(x.shape)
 

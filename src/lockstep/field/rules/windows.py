@@ -41,30 +41,46 @@ def adaptive(size: int, out: int) -> Table:
 
 
 class Windows:
-    """Flat indices (positions, window) into the trailing dimensions ``sizes``, and which of them count."""
+    """Flat indices (window, positions) into the trailing dimensions ``sizes``, and which of them count.
+
+    Numbers of windows are (window, positions, planes): planes come last, so that whole rows of them are gathered and
+    added up.
+    """
 
     def __init__(self, sizes: Sequence[int], tables: Sequence[Table]) -> None:
         flat, inside = torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool)
         for size, (at, ok) in zip(sizes, tables, strict=True):
             flat = _outer(flat * size, at.clamp(0, size - 1), torch.add)
             inside = _outer(inside, ok, torch.logical_and)
-        self.flat, self.inside, self.total = flat, inside, prod(sizes)
+        self.flat, self.inside = flat.t().contiguous(), inside.t().contiguous()
+        self.total = prod(sizes)
         self.out = [at.shape[0] for at, _ in tables]
 
-    def planes(self, x: Tensor) -> tuple[Tensor, ...]:
-        """``x`` as planes (N, entries), a few at a time: windows overlap, so they hold far more numbers than planes."""
-        return x.reshape(-1, self.total).split(max(1, AT_ONCE // max(1, self.flat.numel())))
+    @property
+    def positions(self) -> int:
+        return self.flat.shape[1]
 
-    def gather(self, x: Tensor, blank: float) -> Tensor:
-        """(N.., positions, window); entries that do not count are ``blank``."""
-        values = x.reshape(-1, self.total)[:, self.flat]
-        return values if bool(self.inside.all()) else values.masked_fill_(~self.inside, blank)
+    def planes(self, x: Tensor) -> tuple[Tensor, ...]:
+        """``x`` as (entries, planes), a few at a time: windows overlap, so they hold far more numbers than planes."""
+        columns = x.reshape(-1, self.total).t()
+        return columns.split(max(1, AT_ONCE // max(1, self.flat.numel())), 1)
+
+    def gather(self, planes: Tensor, blank: float) -> Tensor:
+        """(entries, planes) → (window, positions, planes); entries that do not count are ``blank``."""
+        values = planes.contiguous().index_select(0, self.flat.view(-1))
+        values = values.view(*self.flat.shape, planes.shape[1])
+        return values if bool(self.inside.all()) else values.masked_fill_(self.outside, blank)
+
+    @property
+    def outside(self) -> Tensor:
+        """(window, positions, 1): entries that do not count."""
+        return ~self.inside[:, :, None]
 
     def scatter(self, f: Field, grad: Tensor, shape: torch.Size) -> Tensor:
-        """Adjoint of :meth:`gather`."""
-        g = (grad.double() * self.inside).reshape(grad.shape[0], -1)
-        zero = torch.zeros(grad.shape[0], self.total, dtype=torch.float64)
-        return f.reduce(zero.index_add_(1, self.flat.reshape(-1), g)).reshape(shape)
+        """Adjoint of :meth:`gather`, of all planes, to ``shape``."""
+        g = (grad.double() * self.inside[:, :, None]).flatten(0, 1)
+        zero = torch.zeros(self.total, grad.shape[2], dtype=torch.float64)
+        return f.reduce(zero.index_add_(0, self.flat.view(-1), g).t().contiguous().view(shape))
 
 
 def _outer(a: Tensor, b: Tensor, op: Any) -> Tensor:
