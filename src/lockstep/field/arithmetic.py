@@ -13,7 +13,7 @@ order 31, so 1.0 and 2^-31 would be one residue. Modulo each prime here 2 has or
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 
 import torch
@@ -36,6 +36,7 @@ STORE = torch.float32
 CHUNK = 1 << 16
 """Elements that a thread works on at a time: two float64 buffers of this length stay in its cache."""
 
+_NOTHING = torch.empty(0)
 FEW = 1 << 14
 """Elements for which Python takes longer than new memory."""
 
@@ -96,7 +97,7 @@ class Field:
     def __init__(self, p: int, seed: int = 0, lane: int = 0) -> None:
         self.p, self.half, self.seed, self.lane = p, (p - 1) // 2, seed, lane
         self._reciprocal = 1.0 / p
-        self._memory = torch.empty(0)
+        self._memory: dict[str, Tensor] = {}
 
     def __repr__(self) -> str:
         return f"Field({self.p}, seed={self.seed})"
@@ -119,11 +120,15 @@ class Field:
         return out
 
     def work(self, count: int, dtype: torch.dtype) -> Tensor:
-        """Memory (2, n) to work in, n at most a :func:`chunk`: new pages cost more than what is done in them."""
-        length = min(chunk(), count)
-        if self._memory.numel() < 2 * length:
-            self._memory = torch.empty(2 * chunk(), dtype=torch.float64)
-        return self._memory.view(dtype)[: 2 * length].view(2, length)
+        """Memory (2, n) to work in, n at most a :func:`chunk`."""
+        return self.room((2, min(chunk(), count)), dtype)
+
+    def room(self, shape: Sequence[int], dtype: torch.dtype, use: str = "work") -> Tensor:
+        """Memory that the next call for the same ``use`` overwrites: new pages cost more than what is done in them."""
+        size = math.prod(shape) * dtype.itemsize
+        if self._memory.get(use, _NOTHING).numel() < size:
+            self._memory[use] = torch.empty(size, dtype=torch.uint8)
+        return self._memory[use][:size].view(dtype).view(shape)
 
     def wrap(self, x: Tensor) -> Tensor:
         """The same in place, not stored: amid a formula; or of float32 sums of a few residues (``|x| < 2^23``)."""

@@ -58,9 +58,13 @@ def sums(weights: Tensor, digits: Tensor) -> Tensor:
     return _multiplied(weights, digits.view(BYTE)).view(len(weights), digits.shape[1], 4)
 
 
-def joined(sums: Tensor) -> Tensor:
-    """The numbers whose digits' sums these are: contiguous (..., 4) → exact float64 integers (...)."""
-    return sums.view(-1, 4).double().mv(_PLACES).view(sums.shape[:-1])
+def joined(sums: Tensor, wide: Tensor | None = None) -> Tensor:
+    """The numbers whose digits' sums these are: contiguous (..., 4) → exact float64 integers (...).
+
+    ``wide`` is memory for them in float64.
+    """
+    digits = sums.double() if wide is None else wide.copy_(sums)
+    return digits.view(-1, 4).mv(_PLACES).view(sums.shape[:-1])
 
 
 def suits(weights: Tensor, terms: int, columns: int) -> bool:

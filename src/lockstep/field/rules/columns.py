@@ -73,13 +73,13 @@ class Columns:
             quick = coarse.suits(matrix, terms, positions * len(part))
             cells = padded(part, margins, coarse.WHOLE if quick else STORE)
             windows = self._windows(coarse.digits_(cells) if quick else cells, stride)
-            columns = windows.reshape(terms, -1)
             if quick:
-                out = f.reduce(coarse.joined(coarse.sums(matrix, columns)))
+                out = _joined(f, coarse.sums(matrix, _matrix(f, windows, terms, coarse.WHOLE)))
             elif terms <= TERMS:
-                out = f.reduce(matrix.double() @ columns.double())
+                columns = _matrix(f, windows, terms, torch.float64)
+                out = f.reduce(matrix.double() @ columns)
             else:
-                out = f.matmul(matrix, columns)
+                out = f.matmul(matrix, _matrix(f, windows, terms, STORE))
             parts.append(_samples_first(out.view(-1, *windows.shape[1 + len(self.kernel) :])))
         return torch.cat(parts)
 
@@ -97,8 +97,8 @@ class Columns:
             cells, positions = zip(*map(self._met, range(len(place)), place), strict=True)
             here: Any = (slice(None), *cells), (slice(None), *place, *positions)
             total[here[0]].add_(sums[here[1]])
-        total = coarse.joined(total) if quick else total.squeeze(-1)
-        return f.reduce(_samples_first(total).contiguous())
+        total = _joined(f, total) if quick else f.reduce(total.squeeze(-1))
+        return _samples_first(total).contiguous()
 
     def _met(self, d: int, entry: int) -> tuple[slice, slice]:
         """Along one dimension: cells that this entry of a window looks at, and the positions of those windows."""
@@ -114,16 +114,15 @@ class Columns:
         """(O, positions) @ (positions, C window); None where there is too much of it."""
         if prod(grad.shape) // max(1, grad.shape[1]) > TERMS or self.largest * len(x) > WINDOWS:
             return None
-        a, b = self._factors(grad, x, torch.float64)
-        return f.reduce(a @ b).view(self.w.shape)
+        windows = self._windows(padded(x, self.padding, STORE), self.stride)
+        columns = _matrix(f, windows, self.w[0].numel(), torch.float64)
+        a = padded(grad, [0] * len(self.out), torch.float64).flatten(1)
+        return f.reduce(a @ columns.t()).view(self.w.shape)
 
     def factors(self, grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Of that product."""
-        return self._factors(grad, x, STORE)
-
-    def _factors(self, grad: Tensor, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        a = padded(grad, [0] * len(self.out), dtype).flatten(1)
-        windows = self._windows(padded(x, self.padding, dtype), self.stride)
+        a = padded(grad, [0] * len(self.out), STORE).flatten(1)
+        windows = self._windows(padded(x, self.padding, STORE), self.stride)
         return a, windows.reshape(self.w[0].numel(), -1).t()
 
     def _samples(self, entries: int) -> int:
@@ -142,6 +141,15 @@ class Columns:
             (cells.shape[0], *self.kernel, *positions, *cells.shape[rest]),
             (cells.stride(0), *inner, *outer, *cells.stride()[rest]),
         )
+
+
+def _matrix(f: Field, windows: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
+    """A copy in memory that is used again."""
+    return f.room(windows.shape, dtype, "windows").copy_(windows).view(rows, -1)
+
+
+def _joined(f: Field, sums: Tensor) -> Tensor:
+    return f.reduce(coarse.joined(sums, f.room(sums.shape, torch.float64, "digits")))
 
 
 def padded(x: Tensor, margins: Sizes, dtype: torch.dtype) -> Tensor:
