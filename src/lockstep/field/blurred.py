@@ -16,6 +16,9 @@ from .mixing import mix_quickly, stable_key
 MANY = 4096
 """Values among which some may be 0 by chance."""
 
+_SPARE = 13
+"""Bits by which a mixture is shortened to a residue, of any prime above 2^19."""
+
 
 class Blurred(Field):
     """``doubtful`` once values were compared and found equal, or 0 was inverted: unlike numbers may be one byte.
@@ -39,15 +42,14 @@ class Blurred(Field):
         """See :meth:`Field.function`."""
         flat = x.reshape(-1)
         out = torch.empty(flat.shape, dtype=STORE)
-        own, scale = key ^ key >> 32 ^ self.seed, (self.p - 3) / 2.0**32
+        own = key ^ key >> 32 ^ self.seed
         work = self.work(flat.numel(), torch.int32)
         for part, target in pieces(flat, out):
             mixed, other = work[:, : part.numel()]
             mix_quickly(torch.abs(part, out=target) if parity else part, own, mixed, other)
-            sign = other.view(STORE).copy_(mixed.bitwise_or_(1))
-            torch.mul(sign, scale, out=target).trunc_().add_(sign.sign_())  # never 0
+            target.copy_(mixed.bitwise_right_shift_(_SPARE).bitwise_or_(1))  # never 0
             if parity == 1:
-                target.mul_(torch.sign(part, out=sign))
+                target.mul_(torch.sign(part, out=other.view(STORE)))
             elif zero:
                 target.mul_(part != 0)
         return out.view(x.shape)
