@@ -69,9 +69,11 @@ def fingerprint(f: Field, x: Tensor, axis: int, key: object) -> Tensor:
     if x.numel() == 0:
         return torch.zeros(ROWS, units, dtype=STORE)
     rows = random_rows(f, x.numel() // units, key)
-    if axis % x.dim() == 1 and x.dim() > 2 and x.is_contiguous() and rows.shape[1] <= TERMS:
-        each = rows.view(ROWS, len(x), -1).permute(1, 2, 0).double()  # (N, U, ...) as it is
-        prints = f.reduce(x.view(len(x), units, -1).double().bmm(each).sum(0).t())
+    if (
+        axis % x.dim() == 1 and x.dim() > 2 and rows.shape[1] <= TERMS
+    ):  # maps: unit by unit is quicker
+        maps = x.transpose(0, 1).to(torch.float64, memory_format=torch.contiguous_format)
+        prints = f.reduce(rows.double() @ maps.view(units, -1).t())
     else:
         prints = f.matmul(rows, _columns(x, axis))
     if not has_infinite(prints):
