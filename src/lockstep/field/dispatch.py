@@ -147,7 +147,7 @@ class Engine(TorchDispatchMode):
         if complexes.concerned(name, flat):
             result = self._complex(func, name, writes, args, kwargs)
         elif rule is not None:
-            result = self._apply(func, rule, name, args, kwargs)
+            result = self._apply(func, rule, name, flat, spec)
         elif name in MOVES:
             functional = getattr(torch.ops.aten, name)
             result = functional(*args, **_without_outs(func, kwargs))
@@ -290,11 +290,11 @@ class Engine(TorchDispatchMode):
 
     # -- 4 rules --------------------------------------------------------------------------------
 
-    def _apply(
-        self, func: Any, rule: Rule, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        kwargs = {k: v for k, v in _without_outs(func, kwargs).items() if k != "layout"}
-        flat, spec = leaves((args, kwargs)), (args, kwargs)
+    def _apply(self, func: Any, rule: Rule, name: str, flat: list[Any], spec: Any) -> Any:
+        args, kwargs = spec
+        if kwargs:
+            kwargs = {k: v for k, v in _without_outs(func, kwargs).items() if k != "layout"}
+            flat, spec = leaves((args, kwargs)), (args, kwargs)
         infinite = far = False
         unread = {id(x) for x in rule.unread(*args)} if rule.unread else set()
         plain: list[Any] = []

@@ -22,6 +22,7 @@ from ..errors import NonFiniteError, UsageError
 from ..field.dispatch import paused
 from .places import Place, places
 
+PLAIN = frozenset((bool, int, float, str, type(None)))
 CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
 """Of attributes (hooks among them), whose contents a run may change."""
 
@@ -226,8 +227,11 @@ def _attributes(saved: Sequence[tuple[nn.Module, dict[str, Any], Any, Any]]) -> 
     """Tensors in plain attributes, or in lists and dictionaries there: nothing says that they are the model's."""
     for _, own, *_ in saved:
         for value in own.values():
-            items = value.values() if type(value) is dict else value
-            for item in items if isinstance(items, (list, tuple, type({}.values()))) else [value]:
+            kind = type(value)
+            if kind in PLAIN:
+                continue
+            items = value.values() if kind is dict else value
+            for item in items if kind is dict or isinstance(value, (list, tuple)) else (value,):
                 if type(item) is Tensor and item.layout is torch.strided and not item.is_meta:
                     yield item
 

@@ -19,14 +19,11 @@ def statistics(f: Field, x: Tensor, dims: tuple[int, ...], eps: float) -> tuple[
     """(mean, rstd), dimensions kept; ``rstd`` is 1 over an uninterpreted root of ``var + eps``."""
     powered(2)
     share = f.quotient(max(1, count(x, dims)))
-    mean = f.wrap(f.total(x.double(), dims).mul_(share))
-    squares = f.total(_squared(x.double()), dims, products=True).mul_(share)
+    wide = x.double()
+    mean = f.wrap(f.total(wide, dims).mul_(share))
+    squares = f.total(wide.mul_(wide), dims, products=True).mul_(share)
     spread = squares.sub_(mean * mean).add_(f.scalar(eps))
     return mean.to(STORE), inverse_root(f, f.reduce(spread))
-
-
-def _squared(x: Tensor) -> Tensor:
-    return x.mul_(x)
 
 
 def root(f: Field, spread: Tensor, eps: float) -> Tensor:
@@ -60,11 +57,11 @@ class Gradient:
         rstd: Tensor,
         dims: tuple[int, ...],
     ) -> None:
-        self._f, self._grad, self._x = f, grad, x
+        self._f, self._grad, self._x = f, grad.double(), x.double()
         self._centre, self._rstd = centre.double(), rstd.double()
         self._share = f.quotient(max(1, count(grad, dims)))
-        self._total = f.total(grad.double(), dims)
-        products = f.total(grad.double().mul_(x), dims, products=True)
+        self._total = f.total(self._grad, dims)
+        products = f.total(self._grad * self._x, dims, products=True)
         gaps = f.wrap(products.sub_(self._centre * self._total))
         self._along = f.wrap(gaps.mul_(self._rstd))
 
@@ -79,14 +76,13 @@ class Gradient:
         return self._along.to(STORE)
 
     def of_input(self, gain: Tensor | None = None) -> Tensor:
-        """``gain``, the same for all that is normalised together, may have scaled the result."""
+        """To be asked once; ``gain``, the same for all that is normalised together, may have scaled the result."""
         f, rstd = self._f, self._rstd
         factor = rstd if gain is None else f.wrap(rstd * gain)
         shared = f.wrap(factor * -self._share)
         slope = f.wrap(f.wrap(rstd * self._along).mul_(shared))
         rest = (shared * self._total).sub_(slope * self._centre)
-        wide = self._grad.double().mul_(factor)
-        return f.reduce(wide.add_(self._x.double().mul_(slope)).add_(rest))
+        return f.reduce(self._grad.mul_(factor).add_(self._x.mul_(slope)).add_(rest))
 
 
 @rule("native_layer_norm", degree="sum")
