@@ -46,6 +46,8 @@ _MANTISSA = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bflo
 OF_RESIDUES = 0x3C6EF372FE94F82B
 """So that functions of residues share nothing with symbols of colours."""
 
+_LARGEST = stable_key("largest")
+
 TERMS = 4096
 """Products that one float64 accumulator may hold: ``TERMS * (p/2)^2 < 2^50``."""
 
@@ -267,6 +269,10 @@ class Field:
         if parity == 1:
             return y.mul_(x.sign())
         return y.mul_(x != 0) if zero else y
+
+    def preference(self, gap: Tensor) -> Tensor:
+        """What speaks for an element's being the largest, by its gap to the mean: an uninterpreted function."""
+        return self.function(gap, _LARGEST)
 
     def rank(self, gap: Tensor) -> Tensor:
         """An odd pseudo-random function of residues, to whole numbers nearer to 0 than :attr:`LAST`."""

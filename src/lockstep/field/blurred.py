@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .arithmetic import STORE, Field, pieces
-from .mixing import mix_quickly, stable_key
+from .mixing import mix_quickly
 
 MANY = 4096
 """Values among which some may be 0 by chance."""
@@ -26,8 +26,6 @@ class Blurred(Field):
     "Different" and "not zero" hold at every point of the pattern for polynomials and functions of them. Not for a
     quotient where its denominator is 0, nor for comparisons, orders and Python code where two values agree.
     """
-
-    LAST = 1 << 30
 
     def __init__(self, f: Field) -> None:
         super().__init__(f.p, f.seed, f.lane)
@@ -55,11 +53,12 @@ class Blurred(Field):
         return out.view(x.shape)
 
     def rank(self, gap: Tensor) -> Tensor:
-        """See :meth:`Field.rank`; unlike gaps get one rank once in 2^29 pairs."""
-        mixed, other = torch.empty(2, *gap.shape, dtype=torch.int32)
-        mix_quickly(torch.abs(gap), stable_key("order", self.seed), mixed, other)
-        sign = other.copy_(gap).sign_()
-        return mixed.bitwise_and_(self.LAST - 1).bitwise_or_(1).mul_(sign)
+        """See :meth:`Field.rank`; the residues have an order already, and any will do."""
+        return gap
+
+    def preference(self, gap: Tensor) -> Tensor:
+        """See :meth:`Field.preference`; one of the simplest functions."""
+        return gap + 1
 
     def note(self, met: Tensor) -> None:
         """Where ``met`` is true something hangs on two values being equal, or on one being 0."""

@@ -12,11 +12,8 @@ import torch
 from torch import Tensor
 
 from ..arithmetic import Field
-from ..mixing import stable_key
 from ..running import active, choosing
 from .operands import any_infinite, count, finite
-
-LARGEST = stable_key("largest")
 
 
 def shares(f: Field, x: Tensor, dims: tuple[int, ...], largest: bool = True) -> Tensor:
@@ -43,7 +40,7 @@ def weights(
     f: Field, gap: Tensor, inside: Tensor | None, dims: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """The two factors of the predicates: one for each element, and one for all, dimensions kept."""
-    e = f.function(gap, LARGEST)
+    e = f.preference(gap)
     if inside is not None:
         e = e.mul_(inside)
     return e, f.inverse(f.sum(e, dims, True), drawn=True)

@@ -52,7 +52,7 @@ def _of_planes(f: Field, planes: Tensor, windows: Windows) -> tuple[Tensor, ...]
         gap = f.sub(entries, f.mul(f.sum(entries, (0,)), number))
         factors = weights(f, gap, windows.inside[:, :, None], (0,))
         ranks = f.rank(gap)
-        ranks = active().chosen(ranks.masked_fill_(windows.outside, -f.LAST))
+        ranks = active().chosen(ranks.masked_fill(windows.outside, -f.LAST))
         value = f.mul(f.dot(factors[0], entries, (0,)), factors[1][0])
     place = first_of(ranks, 0)
     return value, windows.flat[:, :, None].expand_as(ranks).gather(0, place)[0], *factors
