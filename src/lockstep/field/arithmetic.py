@@ -164,21 +164,20 @@ class Field:
 
     def mul(self, a: Tensor, b: Tensor, plus: Tensor | None = None) -> Tensor:
         """``a * b + plus``."""
-        if a.shape == b.shape and a.numel() > FEW and a.is_contiguous() and b.is_contiguous():
-            return self._mul_flat(a, b, plus)
+        flat = a.shape == b.shape and a.is_contiguous() and b.is_contiguous()
+        if flat and plus is None and a.numel() > FEW:
+            return self._products(a.view(-1), b.view(-1)).view(a.shape)
         wide = a.double()
         wide = wide.mul_(b) if _fits(b, a) else wide * b
         return self.reduce(wide if plus is None else wide.add_(plus))
 
-    def _mul_flat(self, a: Tensor, b: Tensor, plus: Tensor | None) -> Tensor:
-        if plus is not None:
-            return self.reduce(a.double().mul_(b).add_(plus))
+    def _products(self, a: Tensor, b: Tensor) -> Tensor:
+        """Of two vectors, a chunk at a time."""
         out = torch.empty(a.shape, dtype=STORE, device=a.device)
         work = self.work(a.numel(), torch.float64)
-        for x, y, target in pieces(a.view(-1), b.view(-1), out.view(-1)):
+        for x, y, target in pieces(a, b, out):
             wide, whole = work[:, : x.numel()]
-            wide.copy_(x).mul_(y)
-            nearest(wide, self._reciprocal, whole)
+            nearest(wide.copy_(x).mul_(y), self._reciprocal, whole)
             target.copy_(wide.sub_(whole, alpha=self.p))
         return out
 

@@ -84,14 +84,11 @@ def batch_norm_backward(
         assert running_mean is not None and running_var is not None
         centre, rstd = running_mean.view(shape), root(f, running_var, eps).view(shape)
     gain = None if weight is None else weight.view(shape)
-    grad_x = None
-    if mask[0] and not train:
-        grad_x = f.mul(grad, rstd if gain is None else f.mul(rstd, gain))
-    if not any(mask[1:]) and grad_x is not None:
-        return grad_x, None, None
     inner = Gradient(f, grad, x, centre, rstd, dims)
-    if mask[0] and train:
-        grad_x = inner.of_input(gain)
     grad_w = inner.along.view(-1) if mask[1] else None
     grad_b = inner.total.view(-1) if mask[2] else None
-    return grad_x, grad_w, grad_b
+    if not mask[0]:
+        return None, grad_w, grad_b
+    if train:
+        return inner.of_input(gain), grad_w, grad_b
+    return f.mul(grad, rstd if gain is None else f.mul(rstd, gain)), grad_w, grad_b

@@ -51,7 +51,8 @@ class Columns:
     # -- by bytes -----------------------------------------------------------------------------------
 
     def forward(self, f: Field, x: Tensor) -> Tensor:
-        return self._convolved(f, x, self.w.flatten(1), self.padding, self.stride)
+        matrix = self.w.flatten(1)
+        return self._convolved(f, x, matrix, self.out, self.padding, self.stride)
 
     def input_gradient(self, f: Field, grad: Tensor) -> Tensor:
         """On large maps the convolution of ``grad`` with the windows turned round, on small ones windows added up."""
@@ -62,25 +63,25 @@ class Columns:
                 [self._added_up(f, part) for part in grad.split(self._samples(self.largest))]
             )
         turned = self.w.transpose(0, 1).flip(*range(2, self.w.dim())).flatten(1)
-        return self._convolved(f, grad, turned, margins, [1] * len(margins))
+        return self._convolved(f, grad, turned, self.size, margins, [1] * len(margins))
 
     def _convolved(
-        self, f: Field, x: Tensor, matrix: Tensor, margins: Sizes, stride: Sizes
+        self, f: Field, x: Tensor, matrix: Tensor, out: Sizes, margins: Sizes, stride: Sizes
     ) -> Tensor:
-        terms, parts = matrix.shape[1], []
-        positions = prod(self.out if x.shape[2:] == torch.Size(self.size) else self.size)
+        """``x`` with the windows that are the rows of ``matrix``, to maps of size ``out``."""
+        terms, positions, parts = matrix.shape[1], prod(out), []
         for part in x.split(self._samples(terms * positions)):
             quick = coarse.suits(matrix, terms, positions * len(part))
             cells = padded(part, margins, coarse.WHOLE if quick else STORE)
             windows = self._windows(coarse.digits_(cells) if quick else cells, stride)
             if quick:
-                out = _joined(f, coarse.sums(matrix, _matrix(f, windows, terms, coarse.WHOLE)))
+                y = _joined(f, coarse.sums(matrix, _matrix(f, windows, terms, coarse.WHOLE)))
             elif terms <= TERMS:
                 columns = _matrix(f, windows, terms, torch.float64)
-                out = f.reduce(matrix.double() @ columns)
+                y = f.reduce(matrix.double() @ columns)
             else:
-                out = f.matmul(matrix, _matrix(f, windows, terms, STORE))
-            parts.append(_samples_first(out.view(-1, *windows.shape[1 + len(self.kernel) :])))
+                y = f.matmul(matrix, _matrix(f, windows, terms, STORE))
+            parts.append(_samples_first(y.view(-1, *out, len(part))))
         return torch.cat(parts)
 
     def _added_up(self, f: Field, grad: Tensor) -> Tensor:
