@@ -51,7 +51,7 @@ def _define(n: int) -> None:
         windows, count = _windows(n, x, settings)
         columns = grad.reshape(-1, windows.positions).t()
         share = f.mul(columns, f.inverse(f.embed(count))[:, None])
-        return windows.scatter(f, share.expand(len(windows.flat), -1, -1), x.shape)
+        return windows.scatter(f, share.double() * windows.inside[:, :, None], x.shape)
 
     prefix = "" if n == 1 else "_"
 

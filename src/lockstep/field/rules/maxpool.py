@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arithmetic import STORE, Field
+from ..arithmetic import STORE, TERMS, Field
 from ..registry import rule
 from ..running import active, choosing
 from .extremes import first_of, order
@@ -70,8 +70,10 @@ def spread(f: Field, grad: Tensor, index: Tensor, shape: torch.Size, n: int) -> 
 
 def _shared_out(f: Field, grad: Tensor, found: Shares, shape: torch.Size) -> Tensor:
     windows, each, all_ = found
-    columns = grad.reshape(-1, windows.positions).t()
-    return windows.scatter(f, f.mul(each, f.mul(columns, all_[0])), shape)
+    share = f.mul(grad.reshape(-1, windows.positions).t(), all_[0])
+    few = windows.positions <= TERMS
+    terms = each.double().mul_(share) if few else f.mul(each, share).double()
+    return windows.scatter(f, terms, shape)
 
 
 def _define(n: int) -> None:

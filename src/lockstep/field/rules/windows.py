@@ -76,11 +76,14 @@ class Windows:
         """(window, positions, 1): entries that do not count."""
         return ~self.inside[:, :, None]
 
-    def scatter(self, f: Field, grad: Tensor, shape: torch.Size) -> Tensor:
-        """Adjoint of :meth:`gather`, of all planes, to ``shape``."""
-        g = (grad.double() * self.inside[:, :, None]).flatten(0, 1)
-        zero = torch.zeros(self.total, grad.shape[2], dtype=torch.float64)
-        return f.reduce(zero.index_add_(0, self.flat.view(-1), g).t().contiguous().view(shape))
+    def scatter(self, f: Field, terms: Tensor, shape: torch.Size) -> Tensor:
+        """Adjoint of :meth:`gather`, of all planes, to ``shape``: float64 ``terms``, 0 where an entry does not count.
+
+        An entry is in a window once at most, so they may be products as long as there are ``TERMS`` positions at most.
+        """
+        zero = torch.zeros(self.total, terms.shape[2], dtype=torch.float64)
+        total = zero.index_add_(0, self.flat.view(-1), terms.flatten(0, 1))
+        return f.reduce(total.t().contiguous()).view(shape)
 
 
 def _outer(a: Tensor, b: Tensor, op: Any) -> Tensor:
