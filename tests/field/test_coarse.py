@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import pytest
 import torch
 
 from lockstep.field import coarse
 from lockstep.field.arithmetic import FIRST, Field
+from lockstep.field.blurred import Blurred
+from lockstep.field.outer import Factors
 from lockstep.field.rules import columns, convolution
 
 F32 = torch.float32
@@ -88,31 +92,52 @@ CONVOLUTIONS = [  # input, outputs, kernel, stride, padding, dilation
     ((2, 64, 8, 8), 70, (1, 1), (2, 2), (0, 0), (1, 1)),
     ((5, 2, 12, 12), 4, (7, 7), (2, 2), (3, 3), (1, 1)),
     ((1, 300, 5, 5), 20, (5, 5), (1, 1), (0, 0), (1, 1)),
+    ((4, 300, 2, 2), 290, (3, 3), (1, 1), (1, 1), (1, 1)),  # small maps: windows are added up
+    ((2, 3, 4, 4), 5, (1, 2), (1, 1), (3, 3), (1, 1)),  # more padding than windows reach
+    ((2, 3, 9, 9), 5, (2, 2), (4, 3), (0, 1), (1, 1)),  # windows that leave gaps
+    ((2, 3, 3, 3), 5, (3, 3), (2, 2), (2, 2), (2, 2)),  # entries that no window meets
+    ((3, 40, 50), 30, (7,), (1,), (3,), (1,)),
+    ((3, 40, 50), 30, (4,), (3,), (2,), (2,)),
+    ((2, 20, 4, 5, 6), 30, (3, 2, 3), (1, 1, 1), (1, 0, 1), (1, 1, 1)),
+    ((2, 20, 4, 5, 6), 30, (3, 2, 3), (2, 1, 2), (1, 1, 0), (1, 2, 1)),
 ]
 
 
+@pytest.mark.parametrize("kind", [torch.int8, F32], ids=str)
 @pytest.mark.parametrize("windows", [1 << 22, 2000, 1])
 @pytest.mark.parametrize("size", CONVOLUTIONS, ids=str)
-def test_convolutions(size: tuple, windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By windows of all samples, of some at a time, or in float64 where those of one are too many."""
+def test_convolutions(
+    size: tuple, windows: int, kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By windows of all samples, of some at a time, or otherwise where those of one are too many.
+
+    The oracle is PyTorch's own convolution of these whole numbers in float64, where all sums stay below 2^53.
+    """
     monkeypatch.setattr(columns, "WINDOWS", windows)
     shape, outputs, kernel, *numbers = size
     f, generator = Field(FIRST), torch.Generator().manual_seed(0)
-    geometry = (*map(list, numbers), False, [0, 0], 1)
+    geometry = (*map(list, numbers), False, [0] * len(kernel), 1)
     x, bias = f.symbols(shape, generator), f.symbols((outputs,), generator)
-    few = whole(outputs, shape[1] * kernel[0] * kernel[1], coarse.LARGEST)
-    w = few.to(torch.int8).view(outputs, shape[1], *kernel)
+    few = whole(outputs, shape[1] * prod(kernel), coarse.LARGEST)
+    w = few.view(outputs, shape[1], *kernel)
 
-    def all_of(w: torch.Tensor) -> list[torch.Tensor]:
-        y = convolution.convolution(f, x, w, bias, *geometry)
-        grad = f.symbols(y.shape, torch.Generator().manual_seed(1))
-        mask = [outputs], *geometry, [True] * 3
-        back = convolution.convolution_backward(f, grad, x, w, *mask)
-        return [y] + [g if isinstance(g, torch.Tensor) else f.matmul(g.a, g.b) for g in back]
+    exact = [t.double().requires_grad_() for t in (x, w, bias)]
+    y = torch.convolution(*exact, *geometry)
+    grad = f.symbols(y.shape, generator)
+    wanted = [y, *torch.autograd.grad(y, exact, grad.double())]
 
-    for quick, slow in zip(all_of(w), all_of(w.float()), strict=True):
-        assert torch.equal(quick, slow)
-        assert quick.dtype is F32
+    mask = [outputs], *geometry, [True] * 3
+    made = [
+        convolution.convolution(f, x, w.to(kind), bias, *geometry),
+        *convolution.convolution_backward(f, grad, x, w.to(kind), *mask),
+    ]
+    for ours, theirs in zip(made, wanted, strict=True):
+        ours = f.matmul(ours.a, ours.b).view(w.shape) if isinstance(ours, Factors) else ours
+        assert torch.equal(ours, f.integer(theirs.detach().long()))
+        assert ours.dtype is F32 and ours.is_contiguous()
+        assert all(
+            ours.untyped_storage()._cdata != m.untyped_storage()._cdata for m in f._memory.values()
+        )
 
 
 def test_the_largest_sum_of_32_bits() -> None:
@@ -143,3 +168,22 @@ def test_a_function_that_is_not_odd_would_be_seen(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(coarse, "bytes_of", rounded_down)
     with pytest.raises(AssertionError, match="equal"):
         test_odd_and_the_same_wherever_a_number_stands(F32)
+
+
+@pytest.mark.parametrize("parity, zero", [(0, False), (0, True), (1, False), (-1, False)])
+def test_functions_of_a_coarse_look(parity: int, zero: bool) -> None:
+    """Odd, even or 0 at 0 as asked, never 0 elsewhere, a residue, the same wherever it stands, and no simple one."""
+    f = Blurred(Field(FIRST, 3))
+    x = torch.arange(-f.half, f.half + 1, dtype=F32)
+    y = f.function(x, 77, parity=parity, zero=zero)
+    assert torch.equal(y == 0, (x == 0) & (zero or parity == 1))
+    assert float(y.abs().max()) <= f.half and torch.equal(y, y.round())
+    if parity:
+        assert torch.equal(y.flip(0), -parity * y)
+    some = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:999]
+    assert torch.equal(
+        f.function(x[some].view(27, 37), 77, parity=parity, zero=zero).view(-1), y[some]
+    )
+    assert float((f.function(x, 78, parity=parity, zero=zero) == y).float().mean()) < 1e-4
+    for step in (1, 2, 1024):  # nor do differences repeat more often than chance has it
+        assert len((y[step:] - y[:-step]).unique()) > 250_000

@@ -56,11 +56,12 @@ class Pass:
     unseen: frozenset[str] = frozenset()
 
 
-@lru_cache(maxsize=32)
-def random_rows(f: Field, count: int, key: object) -> Tensor:
-    """(ROWS, count) fixed random residues; most layers ask for the same ones."""
+@lru_cache(maxsize=16)
+def random_rows(p: int, seed: int, count: int, key: object) -> Tensor:
+    """(ROWS, count) fixed random residues modulo ``p``; most layers ask for the same ones."""
     base = torch.arange(ROWS * count, dtype=torch.int64).view(ROWS, count) + 1
-    return f.draw((mix(base, stable_key("fingerprint", key)) >> 1).abs().clamp_(min=1), 3)
+    colours = (mix(base, stable_key("fingerprint", key)) >> 1).abs().clamp_(min=1)
+    return Field(p, seed).draw(colours, 3)
 
 
 def fingerprint(f: Field, x: Tensor, axis: int, key: object) -> Tensor:
@@ -68,12 +69,11 @@ def fingerprint(f: Field, x: Tensor, axis: int, key: object) -> Tensor:
     units = x.shape[axis]
     if x.numel() == 0:
         return torch.zeros(ROWS, units, dtype=STORE)
-    rows = random_rows(f, x.numel() // units, key)
-    if (
-        axis % x.dim() == 1 and x.dim() > 2 and rows.shape[1] <= TERMS
-    ):  # maps: unit by unit is quicker
-        maps = x.transpose(0, 1).to(torch.float64, memory_format=torch.contiguous_format)
-        prints = f.reduce(rows.double() @ maps.view(units, -1).t())
+    rows = random_rows(f.p, f.seed, x.numel() // units, key)
+    maps = axis % x.dim() == 1 and x.dim() > 2
+    if maps and rows.shape[1] <= TERMS:  # unit by unit is quicker
+        wide = x.transpose(0, 1).to(torch.float64, memory_format=torch.contiguous_format)
+        prints = f.reduce(rows.double() @ wide.view(units, -1).t())
     else:
         prints = f.matmul(rows, _columns(x, axis))
     if not has_infinite(prints):
