@@ -231,6 +231,34 @@ def test_unlike_numbers_of_one_byte(made, monkeypatch) -> None:
     assert (found.findings, found.because) == (exact.findings, exact.because)
 
 
+class Narrow(nn.Module):
+    """Two readers of width 1 with equal weights, and one whose features are switched off: matrices of a single row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.o, self.u = nn.Linear(8, 6), nn.Linear(2, 3), nn.Linear(1, 3)
+        self.v = nn.Parameter(torch.randn(6, 1))
+        self.w = nn.Parameter(self.v.detach().clone())
+        self.z = nn.Parameter(torch.randn(6, 1))
+        self.register_buffer("gate", torch.zeros(6))
+        with torch.no_grad():
+            self.o.weight[:, 1] = self.o.weight[:, 0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.a(x))
+        return self.o(torch.tanh(torch.cat([h @ self.v, h @ self.w], -1))) + self.u(
+            (h * self.gate) @ self.z
+        )
+
+
+def test_a_single_row_of_bytes() -> None:
+    """PyTorch's product of bytes reads one row with the strides of a column wrongly."""
+    torch.manual_seed(0)
+    found = lockstep.audit(Narrow(), torch.zeros(5, 8))
+    assert {e.parameter: e.count for e in found.frozen} == {"z": 6, "u.weight": 3}
+    assert len(found.locked) == 1
+
+
 def test_small_numbers_are_not_zero() -> None:
     """A weight of 1e-40 or 1e-6 has a byte of its own sign."""
     model = net(4, 6, 3)

@@ -36,9 +36,8 @@ STORE = torch.float32
 CHUNK = 1 << 16
 """Elements that a thread works on at a time: two float64 buffers of this length stay in its cache."""
 
-_NOTHING = torch.empty(0)
 FEW = 1 << 14
-"""Elements for which Python takes longer than new memory."""
+"""Elements up to which memory is not worth being kept: Python takes longer than new memory does."""
 
 _MANTISSA = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
 """Significant bits; ``frexp`` puts the first one right behind the point."""
@@ -126,14 +125,17 @@ class Field:
         return self.room((2, min(chunk(), count)), dtype)
 
     def room(self, shape: Sequence[int], dtype: torch.dtype, use: str = "work") -> Tensor:
-        """Memory that the next call for the same ``use`` overwrites: new pages cost more than what is done in them."""
+        """Memory that the next call for the same ``use`` overwrites: new pages cost more than what is done in them.
+
+        For one thread, and never for what is handed on.
+        """
         size = math.prod(shape) * dtype.itemsize
-        if self._memory.get(use, _NOTHING).numel() < size:
+        if use not in self._memory or self._memory[use].numel() < size:
             self._memory[use] = torch.empty(size, dtype=torch.uint8)
         return self._memory[use][:size].view(dtype).view(shape)
 
     def wrap(self, x: Tensor) -> Tensor:
-        """The same in place, not stored: amid a formula; or of float32 sums of a few residues (``|x| < 2^23``)."""
+        """:meth:`reduce` in place and dtype: float64 amid a formula, or float32 sums of a few residues, below 2^23."""
         return x.sub_(nearest(x, self._reciprocal), alpha=self.p)
 
     def integer(self, x: Tensor) -> Tensor:

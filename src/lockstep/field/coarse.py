@@ -76,14 +76,21 @@ def suits(weights: Tensor, terms: int, columns: int) -> bool:
 
 def _multiplied(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b`` of bytes, in 32 bits."""
-    if not (a.is_contiguous() or a.mT.is_contiguous()):
-        a = a.contiguous()  # expanded ones come out wrong
+    a = _plainly_strided(a)
     was = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(True)  # PyTorch's own kernel takes a hundred times as long
     try:
         return torch._int_mm(a, b)
     finally:
         torch._C._set_mkldnn_enabled(was)
+
+
+def _plainly_strided(a: Tensor) -> Tensor:
+    """``a`` as PyTorch's product reads it right: not expanded, and a single row not told by the strides of a column."""
+    if not a.is_contiguous() and a.mT.is_contiguous():
+        return a
+    a = a.contiguous()
+    return a.as_strided(a.shape, (max(1, a.shape[1]), 1))
 
 
 @cache

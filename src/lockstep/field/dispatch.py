@@ -297,6 +297,8 @@ class Engine(TorchDispatchMode):
             flat, spec = leaves((args, kwargs)), (args, kwargs)
         infinite = far = False
         unread = {id(x) for x in rule.unread(*args)} if rule.unread else set()
+        if unread:  # what else is the same tensor is read
+            unread = {n for n in unread if [id(x) for x in flat].count(n) == 1}
         plain: list[Any] = []
         for x in flat:
             if self._is_value(x) and id(x) not in unread:

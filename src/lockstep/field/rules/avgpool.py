@@ -12,7 +12,7 @@ from ..arithmetic import Field
 from ..registry import rule
 from .interpolate import along
 from .maxpool import output_shape
-from .windows import Windows, each, sliding
+from .windows import Windows, each, planes_first, sliding
 
 
 def _windows(n: int, x: Tensor, settings: tuple[Any, ...]) -> tuple[Windows, Tensor]:
@@ -44,7 +44,7 @@ def _define(n: int) -> None:
         windows, count = _windows(n, x, settings)
         total = torch.cat([f.sum(windows.gather(p, 0.0), (0,)) for p in windows.planes(x)], 1)
         mean = f.mul(total, f.inverse(f.embed(count))[:, None])
-        return mean.t().contiguous().view(*x.shape[:-n], *windows.out)
+        return planes_first(mean, (*x.shape[:-n], *windows.out))
 
     @rule(f"avg_pool{n}d_backward")
     def avg_pool_backward(f: Field, grad: Tensor, x: Tensor, *settings: Any) -> Tensor:

@@ -8,16 +8,14 @@ from torch import Tensor
 
 from ..arithmetic import Field
 from ..registry import rule
-from .norms import Gradient, root, statistics
+from .norms import NormGradient, root, statistics
 
 
 def _channels(x: Tensor) -> tuple[tuple[int, ...], list[int]]:
     return tuple(d for d in range(x.dim()) if d != 1), [1, -1, *[1] * (x.dim() - 2)]
 
 
-def _unread(
-    x: Any, weight: Any = None, bias: Any = None, *settings: Any, **_: Any
-) -> tuple[Tensor, ...]:
+def _unread(x: Any, weight: Any, bias: Any, *settings: Any) -> tuple[Tensor, ...]:
     """Running statistics in training."""
     running, training, _eps = _batch_settings(settings)
     return running if training else ()
@@ -84,7 +82,7 @@ def batch_norm_backward(
         assert running_mean is not None and running_var is not None
         centre, rstd = running_mean.view(shape), root(f, running_var, eps).view(shape)
     gain = None if weight is None else weight.view(shape)
-    inner = Gradient(f, grad, x, centre, rstd, dims)
+    inner = NormGradient(f, grad, x, centre, rstd, dims)
     grad_w = inner.along.view(-1) if mask[1] else None
     grad_b = inner.total.view(-1) if mask[2] else None
     if not mask[0]:

@@ -59,9 +59,8 @@ class Columns:
         margins = [r - p for r, p in zip(self._reach, self.padding, strict=True)]
         large = prod(self.size) * len(grad) > self.w.shape[1]
         if max(self.stride) > 1 or min(margins) < 0 or not large:
-            return torch.cat(
-                [self._added_up(f, part) for part in grad.split(self._samples(self.largest))]
-            )
+            parts = grad.split(self._samples(self.largest))
+            return _joined_samples([self._added_up(f, part) for part in parts])
         turned = self.w.transpose(0, 1).flip(*range(2, self.w.dim())).flatten(1)
         return self._convolved(f, grad, turned, self.size, margins, [1] * len(margins))
 
@@ -81,8 +80,8 @@ class Columns:
                 y = f.reduce(matrix.double() @ columns)
             else:
                 y = f.matmul(matrix, _matrix(f, windows, terms, STORE))
-            parts.append(_samples_first(y.view(-1, *out, len(part))))
-        return torch.cat(parts)
+            parts.append(y.view(len(matrix), *out, len(part)).movedim(-1, 0))
+        return _joined_samples(parts)
 
     def _added_up(self, f: Field, grad: Tensor) -> Tensor:
         """Where windows overlap, sums of sums of products: exact below 2^50, of bytes in 32 bits."""
@@ -92,14 +91,14 @@ class Columns:
         g = padded(grad, [0] * len(self.out), coarse.WHOLE if quick else torch.float64).flatten(1)
         matrix = self.w.flatten(1).t()
         sums = coarse.sums(matrix, coarse.digits_(g)) if quick else matrix.double() @ g
-        sums = sums.view(inputs, *self.kernel, *self.out, len(grad), -1)
+        sums = sums.view(inputs, *self.kernel, *self.out, len(grad), 4 if quick else 1)
         total = sums.new_zeros(inputs, *self.size, len(grad), sums.shape[-1])
         for place in product(*map(range, self.kernel)):
             cells, positions = zip(*map(self._met, range(len(place)), place), strict=True)
             here: Any = (slice(None), *cells), (slice(None), *place, *positions)
             total[here[0]].add_(sums[here[1]])
         total = _joined(f, total) if quick else f.reduce(total.squeeze(-1))
-        return _samples_first(total).contiguous()
+        return total.movedim(-1, 0)
 
     def _met(self, d: int, entry: int) -> tuple[slice, slice]:
         """Along one dimension: cells that this entry of a window looks at, and the positions of those windows."""
@@ -146,7 +145,8 @@ class Columns:
 
 def _matrix(f: Field, windows: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
     """A copy in memory that is used again."""
-    return f.room(windows.shape, dtype, "windows").copy_(windows).view(rows, -1)
+    columns = windows.numel() // max(1, rows)
+    return f.room(windows.shape, dtype, "windows").copy_(windows).view(rows, columns)
 
 
 def _joined(f: Field, sums: Tensor) -> Tensor:
@@ -172,5 +172,7 @@ def _inside(cells: Tensor, sizes: Sizes, margins: Sizes) -> Tensor:
     return cells
 
 
-def _samples_first(x: Tensor) -> Tensor:
-    return x.movedim(-1, 0)
+def _joined_samples(parts: list[Tensor]) -> Tensor:
+    """(N, ...) in the usual layout, whatever size-1 dimensions make of strides."""
+    out = torch.empty(sum(map(len, parts)), *parts[0].shape[1:], dtype=STORE)
+    return torch.cat(parts, out=out)

@@ -29,14 +29,12 @@ def shares(f: Field, x: Tensor, dims: tuple[int, ...], largest: bool = True) -> 
     return shared_out(f, f.sub(finite(x), centre), inside, dims)
 
 
-def shared_out(
-    f: Field, gap: Tensor, inside: Tensor | None, dims: tuple[int, ...] = (-1,)
-) -> Tensor:
+def shared_out(f: Field, gap: Tensor, inside: Tensor | None, dims: tuple[int, ...]) -> Tensor:
     """The predicates by the ``gap`` of each element to the mean; 0 where it is not ``inside`` (None: all are)."""
-    return f.mul(*weights(f, gap, inside, dims))
+    return f.mul(*preferences(f, gap, inside, dims))
 
 
-def weights(
+def preferences(
     f: Field, gap: Tensor, inside: Tensor | None, dims: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """The two factors of the predicates: one for each element, and one for all, dimensions kept."""

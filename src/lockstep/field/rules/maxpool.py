@@ -15,9 +15,9 @@ from ..arithmetic import STORE, TERMS, Field
 from ..registry import rule
 from ..running import active, choosing
 from .extremes import first_of, order
-from .largest import mixed, shares, weights
+from .largest import mixed, preferences, shares
 from .operands import any_infinite
-from .windows import Windows, adaptive, each, sliding
+from .windows import Windows, adaptive, each, planes_first, sliding
 
 Picked = tuple[Tensor, Tensor]
 Shares = tuple[Windows, Tensor, Tensor]
@@ -28,10 +28,10 @@ def _pick(f: Field, x: Tensor, windows: Windows) -> Picked:
     """(values, flat indices), both (..., *out)."""
     active().infinite = True  # what lies outside a window is minus infinity
     parts = [_of_planes(f, p, windows) for p in windows.planes(x)]
-    value, flat, each, all_ = (torch.cat(p, -1) for p in zip(*parts, strict=True))
+    value, flat, own, common = (torch.cat(p, -1) for p in zip(*parts, strict=True))
     shape = (*x.shape[: x.dim() - len(windows.out)], *windows.out)
-    value, flat = (part.t().contiguous().view(shape) for part in (value, flat))
-    active().share(flat, (windows, each, all_))
+    value, flat = (planes_first(part, shape) for part in (value, flat))
+    active().share(flat, (windows, own, common))
     return value, flat
 
 
@@ -50,7 +50,7 @@ def _of_planes(f: Field, planes: Tensor, windows: Windows) -> tuple[Tensor, ...]
         number = f.inverse(f.embed(windows.inside.sum(0).clamp_(min=1)))[:, None]
         choosing()
         gap = f.sub(entries, f.mul(f.sum(entries, (0,)), number))
-        factors = weights(f, gap, windows.inside[:, :, None], (0,))
+        factors = preferences(f, gap, windows.inside[:, :, None], (0,))
         ranks = f.rank(gap)
         ranks = active().chosen(ranks.masked_fill(windows.outside, -f.LAST))
         value = f.mul(f.dot(factors[0], entries, (0,)), factors[1][0])
@@ -69,10 +69,10 @@ def spread(f: Field, grad: Tensor, index: Tensor, shape: torch.Size, n: int) -> 
 
 
 def _shared_out(f: Field, grad: Tensor, found: Shares, shape: torch.Size) -> Tensor:
-    windows, each, all_ = found
-    share = f.mul(grad.reshape(-1, windows.positions).t(), all_[0])
+    windows, own, common = found
+    share = f.mul(grad.reshape(-1, windows.positions).t(), common[0])
     few = windows.positions <= TERMS
-    terms = each.double().mul_(share) if few else f.mul(each, share).double()
+    terms = own.double().mul_(share) if few else f.mul(own, share).double()
     return windows.scatter(f, terms, shape)
 
 

@@ -41,7 +41,7 @@ def affine(f: Field, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> T
     return x if bias is None else f.add(x, bias)
 
 
-class Gradient:
+class NormGradient:
     """Of ``standardised(x)``, given that of its result, by sums over ``dims`` (which are kept).
 
     ``rstd * (g - mean(g) - x^ * mean(g x^))``, which is ``rstd g + slope x + rest``, where the last two factors are the
@@ -62,8 +62,8 @@ class Gradient:
         self._share = f.quotient(max(1, count(grad, dims)))
         self._total = f.total(self._grad, dims)
         products = f.total(self._grad * self._x, dims, products=True)
-        gaps = f.wrap(products.sub_(self._centre * self._total))
-        self._along = f.wrap(gaps.mul_(self._rstd))
+        centred = f.wrap(products.sub_(self._centre * self._total))
+        self._along = f.wrap(centred.mul_(self._rstd))
 
     @property
     def total(self) -> Tensor:
@@ -111,7 +111,7 @@ def layer_norm_backward(
     grad_x = grad_w = None
     if mask[0]:
         inner = grad if weight is None else f.mul(grad, weight)
-        grad_x = Gradient(f, inner, x, centre, rstd, dims).of_input()
+        grad_x = NormGradient(f, inner, x, centre, rstd, dims).of_input()
     if mask[1] and weight is not None:
         grad_w = f.dot(grad, standardised(f, x, centre, rstd), outer)
     grad_b = _total(f, grad, outer) if mask[2] and bias is not None else None
@@ -169,7 +169,7 @@ def group_norm_backward(
     if mask[0]:
         weighted = g4 if weight is None else f.mul(g4, weight.view(1, -1, 1))
         inner = _grouped(weighted, n, c, group)
-        grad_x = Gradient(f, inner, x4, centre, rstd, (2, 3)).of_input().reshape(x.shape)
+        grad_x = NormGradient(f, inner, x4, centre, rstd, (2, 3)).of_input().reshape(x.shape)
     if mask[1]:
         grad_w = f.dot(g4, standardised(f, x4, centre, rstd).reshape(n, c, -1), (0, 2))
     grad_b = f.sum(g4, (0, 2)) if mask[2] else None

@@ -83,7 +83,12 @@ class Windows:
         """
         zero = torch.zeros(self.total, terms.shape[2], dtype=torch.float64)
         total = zero.index_add_(0, self.flat.view(-1), terms.flatten(0, 1))
-        return f.reduce(total.t().contiguous()).view(shape)
+        return planes_first(f.reduce(total), shape)
+
+
+def planes_first(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """(entries, planes) → ``shape``, in the usual layout whatever size-1 dimensions make of strides."""
+    return x.t().clone(memory_format=torch.contiguous_format).view(shape)
 
 
 def _outer(a: Tensor, b: Tensor, op: Any) -> Tensor:
