@@ -42,7 +42,7 @@ FEW = 1 << 14
 _MANTISSA = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
 """Significant bits; ``frexp`` puts the first one right behind the point."""
 
-OF_RESIDUES = 0x3C6EF372FE94F82B
+_OF_RESIDUES = 0x3C6EF372FE94F82B
 """So that functions of residues share nothing with symbols of colours."""
 
 _LARGEST = stable_key("largest")
@@ -116,9 +116,12 @@ class Field:
         out = torch.empty(x.shape, dtype=STORE, device=x.device)
         work = self.work(x.numel(), x.dtype)[0]
         for part, target in pieces(x.view(-1), out.view(-1)):
-            whole = nearest(part, self._reciprocal, work[: part.numel()])
-            target.copy_(part.sub_(whole, alpha=self.p))
+            self._store(part, work[: part.numel()], target)
         return out
+
+    def _store(self, wide: Tensor, work: Tensor, out: Tensor) -> None:
+        """:meth:`reduce` of what fits the cache; ``wide`` and ``work`` are overwritten."""
+        out.copy_(wide.sub_(nearest(wide, self._reciprocal, work), alpha=self.p))
 
     def work(self, count: int, dtype: torch.dtype) -> Tensor:
         """Memory (2, n) to work in, n at most a :func:`chunk`."""
@@ -178,9 +181,8 @@ class Field:
         out = torch.empty(a.shape, dtype=STORE, device=a.device)
         work = self.work(a.numel(), torch.float64)
         for x, y, target in pieces(a, b, out):
-            wide, whole = work[:, : x.numel()]
-            nearest(wide.copy_(x).mul_(y), self._reciprocal, whole)
-            target.copy_(wide.sub_(whole, alpha=self.p))
+            wide, rest = work[:, : x.numel()]
+            self._store(wide.copy_(x).mul_(y), rest, target)
         return out
 
     def scale(self, a: Tensor, c: int) -> Tensor:
@@ -266,7 +268,7 @@ class Field:
             one = partial(self.function, key=key, parity=parity, zero=zero)
             return torch.cat([one(part) for (part,) in pieces(x.reshape(-1))]).view(x.shape)
         argument = x.long()
-        y = self._spread(argument.abs() if parity else argument, key ^ OF_RESIDUES).to(STORE)
+        y = self._spread(argument.abs() if parity else argument, key ^ _OF_RESIDUES).to(STORE)
         if parity == 1:
             return y.mul_(x.sign())
         return y.mul_(x != 0) if zero else y

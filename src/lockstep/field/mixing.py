@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 _M1, _M2 = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # SplitMix64's multipliers, as signed integers
-_QUICK = (
-    -0x61C88647,
-    -0x7A143589,
-    -0x3D4D51CB,
-)  # odd ones of 32 bits: 2^32 over the golden ratio, and xxHash's
+# Odd numbers of 32 bits: 2^32 over the golden ratio, and two of xxHash's.
+_QUICK = -0x61C88647, -0x7A143589, -0x3D4D51CB
 
 
 def mix(x: Tensor, key: int) -> Tensor:
@@ -35,7 +32,7 @@ def shift(x: Tensor, bits: int) -> Tensor:
 
 
 def mix_quickly(x: Tensor, key: int, out: Tensor, work: Tensor) -> Tensor:
-    """The same of small whole numbers, to 32 bits and in a quarter of the time; the leading bits are mixed best.
+    """:func:`mix` of small whole numbers, to 32 bits and in a quarter of the time; the leading bits are mixed best.
 
     Two of SplitMix's rounds (multiply, fold the leading half onto the other) between three multiplications.
     """
