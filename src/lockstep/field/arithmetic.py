@@ -99,6 +99,7 @@ class Field:
         self.p, self.half, self.seed, self.lane = p, (p - 1) // 2, seed, lane
         self._reciprocal = 1.0 / p
         self._memory: dict[str, Tensor] = {}
+        self._rooms: dict[str, dict[tuple[object, ...], Tensor]] = {}
 
     def __repr__(self) -> str:
         return f"Field({self.p}, seed={self.seed})"
@@ -114,28 +115,32 @@ class Field:
         if x.numel() <= FEW or not x.is_contiguous():
             return self.wrap(x).to(STORE)
         out = torch.empty(x.shape, dtype=STORE, device=x.device)
-        work = self.work(x.numel(), x.dtype)[0]
         for part, target in pieces(x.view(-1), out.view(-1)):
-            self._store(part, work[: part.numel()], target)
+            self._store(part, self.work(part.numel(), x.dtype)[0], target)
         return out
 
     def _store(self, wide: Tensor, work: Tensor, out: Tensor) -> None:
         """:meth:`reduce` of what fits the cache; ``wide`` and ``work`` are overwritten."""
         out.copy_(wide.sub_(nearest(wide, self._reciprocal, work), alpha=self.p))
 
-    def work(self, count: int, dtype: torch.dtype) -> Tensor:
-        """Memory (2, n) to work in, n at most a :func:`chunk`."""
-        return self.room((2, min(chunk(), count)), dtype)
+    def work(self, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Memory to work in, twice ``count`` numbers."""
+        return self.room((count,), dtype, "first"), self.room((count,), dtype, "second")
 
-    def room(self, shape: Sequence[int], dtype: torch.dtype, use: str = "work") -> Tensor:
+    def room(self, shape: Sequence[int], dtype: torch.dtype, use: str) -> Tensor:
         """Memory that the next call for the same ``use`` overwrites: new pages cost more than what is done in them.
 
         For one thread, and never for what is handed on.
         """
+        known = self._rooms.setdefault(use, {})
+        if (found := known.get((dtype, *shape))) is not None:
+            return found
         size = math.prod(shape) * dtype.itemsize
         if use not in self._memory or self._memory[use].numel() < size:
             self._memory[use] = torch.empty(size, dtype=torch.uint8)
-        return self._memory[use][:size].view(dtype).view(shape)
+            known.clear()
+        known[dtype, *shape] = seen = self._memory[use][:size].view(dtype).view(shape)
+        return seen
 
     def wrap(self, x: Tensor) -> Tensor:
         """:meth:`reduce` in place and dtype: float64 amid a formula, or float32 sums of a few residues, below 2^23."""
@@ -179,9 +184,8 @@ class Field:
     def _products(self, a: Tensor, b: Tensor) -> Tensor:
         """Of two vectors, a chunk at a time."""
         out = torch.empty(a.shape, dtype=STORE, device=a.device)
-        work = self.work(a.numel(), torch.float64)
         for x, y, target in pieces(a, b, out):
-            wide, rest = work[:, : x.numel()]
+            wide, rest = self.work(x.numel(), torch.float64)
             self._store(wide.copy_(x).mul_(y), rest, target)
         return out
 
@@ -213,15 +217,23 @@ class Field:
         """``sum(mul(a, b), dims)`` with one reduction of it all; without ``dims`` the product itself."""
         if not dims:
             return self.mul(a, b)
-        return self.total(a.double() * b, dims, keepdim, products=True).to(STORE)
+        return self.wrap(self.total(a.double() * b, dims, keepdim, products=True)).to(STORE)
 
     def total(
-        self, terms: Tensor, dims: tuple[int, ...], keepdim: bool = True, *, products: bool = False
+        self,
+        terms: Tensor,
+        dims: tuple[int, ...],
+        keepdim: bool = True,
+        *,
+        products: bool = False,
+        factor: int = 1,
     ) -> Tensor:
-        """Representatives of sums of float64 residues, or of ``products`` of two; not stored, as :meth:`wrap`'s."""
-        if products and math.prod(terms.shape[d] for d in dims) > TERMS:
-            terms = self.wrap(terms)
-        return self.wrap(torch.sum(terms, dims, keepdim=keepdim))
+        """Sums of float64 residues, times the residue ``factor``, or of ``products`` of two: small enough for :meth:`wrap`."""
+        many = math.prod(terms.shape[d] for d in dims) > TERMS
+        sums = torch.sum(self.wrap(terms) if products and many else terms, dims, keepdim=keepdim)
+        if factor == 1:
+            return sums
+        return (self.wrap(sums) if many else sums).mul_(factor)
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
         """``a @ b`` for 2-D or batched 3-D operands; inner sums longer than ``TERMS`` are split.

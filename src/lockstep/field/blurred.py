@@ -41,13 +41,12 @@ class Blurred(Field):
         flat = x.reshape(-1)
         out = torch.empty(flat.shape, dtype=STORE)
         own = key ^ key >> 32 ^ self.seed
-        work = self.work(flat.numel(), torch.int32)
         for part, target in pieces(flat, out):
-            mixed, other = work[:, : part.numel()]
+            mixed, other = self.work(part.numel(), torch.int32)
             mix_quickly(torch.abs(part, out=target) if parity else part, own, mixed, other)
             target.copy_(mixed.bitwise_right_shift_(_SPARE).bitwise_or_(1))  # never 0
             if parity == 1:
-                target.mul_(torch.sign(part, out=other.view(STORE)))
+                target.mul_(torch.sign(part, out=self.work(part.numel(), STORE)[1]))
             elif zero:
                 target.mul_(part != 0)
         return out.view(x.shape)

@@ -153,7 +153,9 @@ class Training:
         """A first pass, and whether it settles the matter: nothing equal, and nothing zero but what rests for ever."""
         trace = Trace(self._fields[:1])
         # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
-        first = self._pass(f, 0, start, details=True, doubted=lambda one: self._doubted(trace, one))
+        # What products take in tells where ties lead: of no use here if there are none, and looked at again if there are.
+        exact = not isinstance(f, Blurred)
+        first = self._pass(f, 0, start, details=exact, doubted=lambda one: self._doubted(trace, one))
         trace.first, self._keeps = first, bool(first.kept)
         self._note_rest(trace, first.again)
         if suspicious or any(self._still_equal(group, first) for group in equal):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 from math import prod
+from operator import mul
 from typing import Any
 
 import torch
@@ -91,22 +92,36 @@ class Columns:
         g = padded(grad, [0] * len(self.out), coarse.WHOLE if quick else torch.float64).flatten(1)
         matrix = self.w.flatten(1).t()
         sums = coarse.sums(matrix, coarse.digits_(g)) if quick else matrix.double() @ g
-        sums = sums.view(inputs, *self.kernel, *self.out, len(grad), 4 if quick else 1)
-        total = sums.new_zeros(inputs, *self.size, len(grad), sums.shape[-1])
+        numbers = len(grad) * (4 if quick else 1)
+        sums = sums.view(inputs, *self.kernel, *self.out, numbers)
+        total = sums.new_zeros(inputs, *self.size, numbers)
         for place in product(*map(range, self.kernel)):
-            cells, positions = zip(*map(self._met, range(len(place)), place), strict=True)
-            here: Any = (slice(None), *cells), (slice(None), *place, *positions)
-            total[here[0]].add_(sums[here[1]])
-        total = _joined(f, total) if quick else f.reduce(total.squeeze(-1))
-        return total.movedim(-1, 0)
+            self._add_where_met(total, sums, place)
+        if not quick:
+            return f.reduce(total).movedim(-1, 0)
+        return _joined(f, total.view(inputs, *self.size, len(grad), 4)).movedim(-1, 0)
 
-    def _met(self, d: int, entry: int) -> tuple[slice, slice]:
-        """Along one dimension: cells that this entry of a window looks at, and the positions of those windows."""
-        step, offset = self.stride[d], entry * self.dilation[d] - self.padding[d]
-        first = max(0, -(offset // step))
-        last = min(self.out[d] - 1, (self.size[d] - 1 - offset) // step)
-        start, count = first * step + offset, max(0, last - first + 1)
-        return slice(start, start + count * step, step), slice(first, first + count)
+    def _add_where_met(self, total: Tensor, sums: Tensor, place: Sizes) -> None:
+        """To cells (C, ..., n), what this entry of the windows (C, *kernel, *positions, n) that look at them holds.
+
+        One view of each, since a slice for every dimension costs more than the sum.
+        """
+        n, (steps, own) = len(place), (total.stride(), sums.stride())
+        to, of = 0, sum(map(mul, place, own[1:]))
+        shape, strides = [len(total)], [steps[0]]
+        for d, entry in enumerate(place):
+            step, offset = self.stride[d], entry * self.dilation[d] - self.padding[d]
+            first = max(0, -(offset // step))
+            last = min(self.out[d] - 1, (self.size[d] - 1 - offset) // step)
+            if last < first:
+                return
+            to += (first * step + offset) * steps[1 + d]
+            of += first * own[1 + n + d]
+            shape.append(last - first + 1)
+            strides.append(step * steps[1 + d])
+        shape.append(total.shape[-1])
+        cells = total.as_strided(shape, (*strides, 1), to)
+        cells.add_(sums.as_strided(shape, (own[0], *own[1 + n :]), of))
 
     # -- of the weights -------------------------------------------------------------------------------
 

@@ -20,9 +20,9 @@ def statistics(f: Field, x: Tensor, dims: tuple[int, ...], eps: float) -> tuple[
     powered(2)
     share = f.quotient(max(1, count(x, dims)))
     wide = x.double()
-    mean = f.wrap(f.total(wide, dims).mul_(share))
-    squares = f.total(wide.mul_(wide), dims, products=True).mul_(share)
-    spread = squares.sub_(mean * mean).add_(f.scalar(eps))
+    mean = f.wrap(f.total(wide, dims, factor=share))
+    squares = f.wrap(f.total(wide.mul_(wide), dims, products=True)).mul_(share)
+    spread = squares.addcmul_(mean, mean, value=-1).add_(f.scalar(eps))
     return mean.to(STORE), inverse_root(f, f.reduce(spread))
 
 
@@ -60,9 +60,9 @@ class NormGradient:
         self._f, self._grad, self._x = f, grad.double(), x.double()
         self._centre, self._rstd = centre.double(), rstd.double()
         self._share = f.quotient(max(1, count(grad, dims)))
-        self._total = f.total(self._grad, dims)
+        self._total = f.wrap(f.total(self._grad, dims))
         products = f.total(self._grad * self._x, dims, products=True)
-        centred = f.wrap(products.sub_(self._centre * self._total))
+        centred = f.wrap(products.addcmul_(self._centre, self._total, value=-1))
         self._along = f.wrap(centred.mul_(self._rstd))
 
     @property
@@ -81,8 +81,8 @@ class NormGradient:
         factor = rstd if gain is None else f.wrap(rstd * gain)
         shared = f.wrap(factor * -self._share)
         slope = f.wrap(f.wrap(rstd * self._along).mul_(shared))
-        rest = (shared * self._total).sub_(slope * self._centre)
-        return f.reduce(self._grad.mul_(factor).add_(self._x.mul_(slope)).add_(rest))
+        rest = (shared * self._total).addcmul_(slope, self._centre, value=-1)
+        return f.reduce(self._grad.mul_(factor).add_(rest).addcmul_(self._x, slope))
 
 
 @rule("native_layer_norm", degree="sum")
