@@ -200,11 +200,16 @@ class Field:
 
         ``drawn``: sums of values of functions, which are 0 by chance only, or where a mask leaves nothing.
         """
-        return self._inverses[(a + self.half).long()]
+        return self._inverses.take((a + self.half).long())
 
     def zeros(self, x: Tensor) -> int:
         """How many of ``x`` are 0."""
-        return x.numel() - int(x.count_nonzero())
+        if x.numel() <= FEW or not x.is_contiguous():
+            return x.numel() - int(x.count_nonzero())
+        return x.numel() - sum(
+            int(nonzero(part, out=self.work(part.numel(), STORE)[0]).sum())
+            for (part,) in pieces(x.view(-1))
+        )
 
     @property
     def _inverses(self) -> Tensor:
@@ -283,7 +288,7 @@ class Field:
         y = self._spread(argument.abs() if parity else argument, key ^ _OF_RESIDUES).to(STORE)
         if parity == 1:
             return y.mul_(x.sign())
-        return y.mul_(x != 0) if zero else y
+        return y.mul_(nonzero(x)) if zero else y
 
     def preference(self, gap: Tensor) -> Tensor:
         """What speaks for an element's being the largest, by its gap to the mean: an uninterpreted function."""
@@ -399,6 +404,14 @@ def nearest(x: Tensor, factor: float, out: Tensor | None = None) -> Tensor:
     """
     ones = _ONES[x.dtype]
     return torch.add(ones, x, alpha=factor, out=out).sub_(ones)
+
+
+_ZERO = torch.zeros((), dtype=STORE)
+
+
+def nonzero(x: Tensor, out: Tensor | None = None) -> Tensor:
+    """1 where ``x`` is not 0, and 0 elsewhere; PyTorch takes six times as long to say so in booleans."""
+    return torch.ne(x, _ZERO, out=torch.empty(x.shape, dtype=STORE) if out is None else out)
 
 
 def chunk() -> int:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .arithmetic import STORE, Field, pieces
-from .mixing import mix_quickly
+from .arithmetic import STORE, Field, nonzero, pieces
+from .mixing import mix_quickly, operand
 
 MANY = 4096
 """Values among which some may be 0 by chance."""
 
-_SPARE = 13
+_SPARE, _ONE = operand(13), operand(1)
 """Bits by which a mixture is shortened to a residue, of any prime above 2^19."""
 
 
@@ -32,8 +32,8 @@ class Blurred(Field):
         self.doubtful = False
 
     def inverse(self, a: Tensor, *, drawn: bool = False) -> Tensor:
-        if not drawn:
-            self.note(a == 0)
+        if not drawn and super().zeros(a):
+            self.doubtful = True
         return super().inverse(a)
 
     def function(self, x: Tensor, key: int, *, parity: int = 0, zero: bool = False) -> Tensor:
@@ -44,11 +44,11 @@ class Blurred(Field):
         for part, target in pieces(flat, out):
             mixed, other = self.work(part.numel(), torch.int32)
             mix_quickly(torch.abs(part, out=target) if parity else part, own, mixed, other)
-            target.copy_(mixed.bitwise_right_shift_(_SPARE).bitwise_or_(1))  # never 0
+            target.copy_(mixed.bitwise_right_shift_(_SPARE).bitwise_or_(_ONE))  # never 0
             if parity == 1:
                 target.mul_(torch.sign(part, out=self.work(part.numel(), STORE)[1]))
             elif zero:
-                target.mul_(part != 0)
+                target.mul_(nonzero(part, out=self.work(part.numel(), STORE)[1]))
         return out.view(x.shape)
 
     def rank(self, gap: Tensor) -> Tensor:

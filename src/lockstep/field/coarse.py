@@ -15,6 +15,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from .mixing import operand
+
 BYTE = torch.int8
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """Of weights that can be made coarse: all of them are float32 numbers."""
@@ -24,7 +26,7 @@ LARGEST = 127
 TERMS = 1 << 17
 """Products that 32 bits may sum: ``TERMS * LARGEST * 2^7 < 2^31``."""
 
-_MIDDLE = 0x00808080
+_MIDDLE = operand(0x00808080)
 _PLACES = torch.tensor([1.0, 2.0**8, 2.0**16, 2.0**24], dtype=torch.float64)
 
 _SCALE, _BOUND = 987.618034, 2.0**100

@@ -38,8 +38,10 @@ def concerned(name: str, operands: list[Any]) -> bool:
     if name in MAKERS:
         return True
     for x in operands:
-        kind = x.dtype if isinstance(x, Tensor) else x
-        if isinstance(kind, complex) or (isinstance(kind, torch.dtype) and kind.is_complex):
+        if isinstance(x, Tensor):
+            if x.is_complex():
+                return True
+        elif isinstance(x, complex) or (isinstance(x, torch.dtype) and x.is_complex):
             return True
     return False
 

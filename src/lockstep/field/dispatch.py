@@ -140,7 +140,7 @@ class Engine(TorchDispatchMode):
             return complexes.LOOKS[name](*args)
         if self.track_reads:
             self._mark_reads(func, name, guests, args)
-        writes = op.inplace or bool(_outs(func, kwargs))
+        writes = op.inplace or (bool(op.outs) and bool(_outs(func, kwargs)))
         if name in MOVES and not writes:
             return self._move(func, flat, spec)
         rule = RULES.get(name)
@@ -300,18 +300,30 @@ class Engine(TorchDispatchMode):
         if unread:  # what else is the same tensor is read
             unread = {n for n in unread if [id(x) for x in flat].count(n) == 1}
         plain: list[Any] = []
+        tensors, degrees, choice = [], [], False
+        operands: dict[int, Tensor] = {}
         for x in flat:
+            if not isinstance(x, Tensor):
+                if isinstance(x, float) and (x <= FAR_BELOW or x == torch.inf):
+                    infinite, far = infinite or x in (torch.inf, -torch.inf), True
+                plain.append(x)
+                continue
+            value = x
             if self._is_value(x) and id(x) not in unread:
-                x = self.residues(
+                value = self.residues(
                     x,
                     canvas=not plain and name in WRITES,
                     picked=name in PICKS,
                     coarse=name in OF_BYTES,
                 )
                 infinite = infinite or self._last_infinite
-            elif isinstance(x, float) and (x <= FAR_BELOW or x == torch.inf):
-                infinite, far = infinite or x in (torch.inf, -torch.inf), True
-            plain.append(x)
+            if isinstance(x, Residue):
+                choice = choice or x.cell.choice
+                if not x.known:
+                    degrees.append(x.degree)
+            tensors.append(x)
+            plain.append(value)
+            operands[id(value)] = x
         if infinite and not rule.infinite:
             raise UndecidedError(
                 f"aten::{name} meets an infinite entry (a mask of -inf, or a constant below -9999) "
@@ -319,24 +331,20 @@ class Engine(TorchDispatchMode):
                 "softmax: apply the mask right before the softmax"
             )
         inner_args, inner_kwargs = rebuilt(spec, iter(plain))
-        degrees = [x.degree for x in flat if isinstance(x, Residue) and not x.known]
         degree = _degree(rule, degrees or [1])
-        tensors = [x for x in flat if isinstance(x, Tensor)]
         dtype = rule.gives or kwargs.get("dtype") or _result_dtype(func, args, kwargs, tensors)
         if self.backward and name == "mm":
             a, b = inner_args
             shape = torch.Size((a.shape[0], b.shape[1]))
             if worthwhile(shape.numel(), a.shape[1]):
                 return Factors(a, b, shape).pending(self.field, dtype, degree)
-        self.operands = {
-            id(p): x for p, x in zip(plain, flat, strict=True) if isinstance(x, Tensor)
-        }
+        self.operands = operands
         self.infinite = infinite = infinite or (far and rule.infinite)
         self.name, self.choosing, self.power = name, False, 1
         whole = name == "_to_copy" and not claimed(plain[0]).is_floating_point
         result = self._ruled(func, rule, name, (inner_args, inner_kwargs), (args, kwargs))
         degree *= self.power
-        choice = self.choosing or any(x.cell.choice for x in flat if isinstance(x, Residue))
+        choice = choice or self.choosing
         owned = {_storage(x) for x in plain if isinstance(x, Tensor)}
 
         def wrap(t: Any) -> Any:
@@ -584,13 +592,12 @@ class Engine(TorchDispatchMode):
     def _mark_reads(
         self, func: Any, name: str, guests: list[Residue], args: tuple[Any, ...]
     ) -> None:
-        if all(g.cell.parameter is None for g in guests) or op_of(func).view:
+        unread = [g for g in guests if g.cell.parameter is not None and not g.cell.all_read]
+        if not unread or op_of(func).view:
             return
         if any(isinstance(x, Tensor) and x.numel() == 0 for x in leaves(args)):
             return
-        for g in guests:
-            if g.cell.parameter is None or g.cell.all_read:
-                continue
+        for g in unread:
             rows = _rows_read(name, args, g)
             if rows is None and g.numel() == _length(g.cell):
                 g.cell.all_read = True
@@ -753,6 +760,8 @@ def _claim(tensors: list[Tensor]) -> torch.dtype:
     floats = [t for t in tensors if _is_number(t)]
     if not floats:
         return tensors[0].dtype if tensors else torch.get_default_dtype()
+    if len({t.dtype for t in floats}) == 1:
+        return floats[0].dtype
     pool = [t for t in floats if t.dim()] or floats
     dtype = pool[0].dtype
     for t in pool[1:]:

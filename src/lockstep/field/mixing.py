@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 _M1, _M2 = -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # SplitMix64's multipliers, as signed integers
+
+
+@lru_cache(maxsize=1 << 10)
+def operand(n: int) -> Tensor:
+    """An operand of 32 bits: as a Python number it would take PyTorch longer than the op on a few thousand others."""
+    return torch.tensor(n, dtype=torch.int32, device="cpu")
+
+
 # Odd numbers of 32 bits: 2^32 over the golden ratio, and two of xxHash's.
-_QUICK = -0x61C88647, -0x7A143589, -0x3D4D51CB
+_QUICK = tuple(map(operand, (-0x61C88647, -0x7A143589, -0x3D4D51CB)))
 
 
 def mix(x: Tensor, key: int) -> Tensor:
@@ -37,9 +46,9 @@ def mix_quickly(x: Tensor, key: int, out: Tensor, work: Tensor) -> Tensor:
     Two of SplitMix's rounds (multiply, fold the leading half onto the other) between three multiplications.
     """
     first, second, third = _QUICK
-    out.copy_(x).add_(_signed(key, 32)).mul_(first)
-    out.bitwise_xor_(torch.bitwise_right_shift(out, 15, out=work)).mul_(second)
-    return out.bitwise_xor_(torch.bitwise_right_shift(out, 16, out=work)).mul_(third)
+    out.copy_(x).add_(operand(_signed(key, 32))).mul_(first)
+    out.bitwise_xor_(torch.bitwise_right_shift(out, operand(15), out=work)).mul_(second)
+    return out.bitwise_xor_(torch.bitwise_right_shift(out, operand(16), out=work)).mul_(third)
 
 
 def _signed(n: int, bits: int) -> int:

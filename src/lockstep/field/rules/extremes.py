@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arithmetic import Field
+from ..arithmetic import STORE, Field
 from ..blurred import Blurred
 from ..registry import rule
 from ..running import active, choosing
@@ -50,10 +50,11 @@ def pick(f: Field, x: Tensor, dim: int, largest: bool = True) -> tuple[Tensor, T
 def first_of(ranks: Tensor, dim: int) -> Tensor:
     """The index of the highest rank, ``dim`` kept; the first of several."""
     top, count = ranks.amax(dim, keepdim=True), ranks.shape[dim]
-    place = torch.arange(count, dtype=torch.int32).view(
-        -1, *[1] * (ranks.dim() - 1 - dim % ranks.dim())
-    )
-    return torch.where(ranks == top, place, count).amin(dim, keepdim=True).long()
+    exact = STORE if count < 1 << 24 else torch.float64  # floats are compared quickest
+    left = torch.arange(count, 0, -1, dtype=exact)
+    left = left.view(-1, *[1] * (ranks.dim() - 1 - dim % ranks.dim()))
+    highest = torch.eq(ranks, top, out=torch.empty(ranks.shape, dtype=exact))
+    return count - highest.mul_(left).amax(dim, keepdim=True).long()
 
 
 @rule("amax", degree="more", infinite=True)

@@ -40,7 +40,7 @@ def preferences(
     """The two factors of the predicates: one for each element, and one for all, dimensions kept."""
     e = f.preference(gap)
     if inside is not None:
-        e = e.mul_(inside)
+        e = e.mul_(inside.to(e.dtype))
     return e, f.inverse(f.sum(e, dims, True), drawn=True)
 
 

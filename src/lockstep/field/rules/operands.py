@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor
 
@@ -64,4 +66,4 @@ def axes(x: Tensor, dim: int | list[int] | tuple[int, ...] | None) -> tuple[int,
 
 def count(x: Tensor, dims: tuple[int, ...]) -> int:
     """How many entries a reduction over ``dims`` joins."""
-    return int(torch.Size(x.shape[d] for d in dims).numel())
+    return prod(x.shape[d] for d in dims)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UndecidedError
-from ..arithmetic import STORE, Field
+from ..arithmetic import STORE, Field, nonzero
 from ..blurred import Blurred
 from ..mixing import stable_key
 from ..registry import rule
@@ -39,7 +39,7 @@ def likely(f: Field, d: Tensor) -> Tensor:
     """:func:`positive` before it is reduced: a factor of at most ``p``."""
     zeros = f.zeros(d)
     c = _odd(f, d).add_(f.scalar(0.5))
-    return c.mul_(d != 0) if zeros else c
+    return c.mul_(nonzero(d)) if zeros else c
 
 
 def sway(f: Field, d: Tensor) -> Tensor:

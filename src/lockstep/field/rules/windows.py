@@ -69,7 +69,11 @@ class Windows:
         """(entries, planes) → (window, positions, planes); entries that do not count are ``blank``."""
         values = planes.contiguous().index_select(0, self.flat.view(-1))
         values = values.view(*self.flat.shape, planes.shape[1])
-        return values if bool(self.inside.all()) else values.masked_fill_(self.outside, blank)
+        if bool(self.inside.all()):
+            return values
+        if blank == 0.0:
+            return values.mul_(self.inside[:, :, None].to(values.dtype))
+        return values.masked_fill_(self.outside, blank)
 
     @property
     def outside(self) -> Tensor:
