@@ -47,6 +47,9 @@ _OF_RESIDUES = 0x3C6EF372FE94F82B
 
 _LARGEST = stable_key("largest")
 
+HANDFUL = 16
+"""Residues that float32 may sum: ``HANDFUL * p / 2 < 2^23``."""
+
 TERMS = 4096
 """Products that one float64 accumulator may hold: ``TERMS * (p/2)^2 < 2^50``."""
 
@@ -216,6 +219,8 @@ class Field:
         return _inverse_table(self.p)
 
     def sum(self, x: Tensor, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:
+        if dims and x.dtype is STORE and math.prod(x.shape[d] for d in dims) <= HANDFUL:
+            return self.wrap(torch.sum(x, dims, keepdim=keepdim))
         return self.reduce(torch.sum(x, dims, keepdim=keepdim, dtype=torch.float64))
 
     def dot(self, a: Tensor, b: Tensor, dims: tuple[int, ...], keepdim: bool = False) -> Tensor:

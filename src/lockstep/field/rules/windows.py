@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..arithmetic import Field
 
-AT_ONCE = 1 << 17
+AT_ONCE = 1 << 20
 """Entries of windows that are looked at together."""
 
 Table = tuple[Tensor, Tensor]
