@@ -168,7 +168,7 @@ def test_a_product_that_saturates_is_not_used(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_function_that_is_not_odd_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rounded_down(x: torch.Tensor, out: torch.Tensor, work: torch.Tensor) -> None:
+    def rounded_down(x: torch.Tensor, out: torch.Tensor, *_work: torch.Tensor) -> None:
         out.copy_((x.float() * 100).clamp(-120, 120).floor())
 
     monkeypatch.setattr(coarse, "bytes_of", rounded_down)

@@ -341,9 +341,8 @@ class Field:
         """Bytes that make a point with the pattern of ``x``, of one of :data:`coarse.DTYPES`."""
         flat = x.detach().reshape(-1)
         out = torch.empty(flat.shape, dtype=coarse.BYTE, device=flat.device)
-        work = torch.empty(2, min(chunk(), flat.numel()), device=flat.device)
         for part, target in pieces(flat, out):
-            coarse.bytes_of(part, target, work[:, : part.numel()])
+            coarse.bytes_of(part, target, *self.work(part.numel(), STORE))
         return out.view(x.shape)
 
     def _embed_chunk(self, x: Tensor, out: Tensor, size: Tensor, y: Tensor, whole: Tensor) -> None:

@@ -33,13 +33,12 @@ _SCALE, _BOUND = 987.618034, 2.0**100
 """So large that usual weights have a fraction, and small whole numbers unlike ones; and so that no float overflows."""
 
 
-def bytes_of(x: Tensor, out: Tensor, work: Tensor) -> None:
+def bytes_of(x: Tensor, out: Tensor, multiple: Tensor, sign: Tensor) -> None:
     """An odd function of floats, the same for all, 0 at 0 only: leading bits of the fraction of a multiple, and 1.
 
-    ``work`` is memory for twice as many float32 numbers.
+    ``multiple`` and ``sign`` are memory for as many float32 numbers each.
     """
-    exact = x if x.dtype is work.dtype else x.float()
-    multiple, sign = work
+    exact = x if x.dtype is multiple.dtype else x.float()
     torch.clamp(exact, -_BOUND, _BOUND, out=multiple)
     multiple.mul_(_SCALE).frac_()
     out.copy_(torch.sign(exact, out=sign).add_(multiple, alpha=LARGEST - 1))

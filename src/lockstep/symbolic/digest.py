@@ -10,6 +10,9 @@ from torch import Tensor
 
 from .subject import Subject
 
+SMALL = 1 << 18
+"""Bytes that one thread hashes as quickly as several do."""
+
 
 def digest(subject: Subject) -> str:
     """BLAKE3 over the BLAKE3 of each parameter and buffer: name, dtype, shape, whether it trains, bytes.
@@ -18,8 +21,10 @@ def digest(subject: Subject) -> str:
     Neves, Wilcox-O'Hearn 2020).
     """
     named = sorted({**subject.parameters, **subject.buffers}.items())
-    h = blake3(max_threads=torch.get_num_threads())  # one for all: each starts threads of its own
-    return blake3("".join(_of_tensor(h, *item) for item in named).encode()).hexdigest()
+    # One for all that is large, since each starts threads of its own, which cost what is small more than they save.
+    several, single = blake3(max_threads=torch.get_num_threads()), blake3()
+    each = (_of_tensor(several if t.nbytes > SMALL else single, name, t) for name, t in named)
+    return blake3("".join(each).encode()).hexdigest()
 
 
 def _of_tensor(h: blake3, name: str, t: Tensor) -> str:
