@@ -206,6 +206,10 @@ class Field:
         return self._inverses.take((a + self.half).long())
 
     def zeros(self, x: Tensor) -> int:
+        """:meth:`counted_zeros` of an operand on which something hangs."""
+        return self.counted_zeros(x)
+
+    def counted_zeros(self, x: Tensor) -> int:
         """How many of ``x`` are 0."""
         if x.numel() <= FEW or not x.is_contiguous():
             return x.numel() - int(x.count_nonzero())

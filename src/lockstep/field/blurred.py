@@ -32,7 +32,7 @@ class Blurred(Field):
         self.doubtful = False
 
     def inverse(self, a: Tensor, *, drawn: bool = False) -> Tensor:
-        if not drawn and super().zeros(a):
+        if not drawn and self.counted_zeros(a):
             self.doubtful = True
         return super().inverse(a)
 
@@ -69,7 +69,7 @@ class Blurred(Field):
         It may be activations, which are many, and one in ``p`` of them (two, behind a ReLU) is 0 by chance. Of
         ``MANY`` and more a few are let pass; where unlike weights met there, one in 253 would be.
         """
-        zeros, count = super().zeros(x), x.numel()
+        zeros, count = self.counted_zeros(x), x.numel()
         allowed = 3 + 4 * count // self.p if count >= MANY else 0
         self.doubtful = self.doubtful or zeros > allowed
         return zeros

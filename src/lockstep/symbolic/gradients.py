@@ -60,7 +60,7 @@ class Gradient:
         flat = values.reshape(-1)
         if before is not None and before.dtype is torch.int64:
             return before[flat[before] == 0]
-        if before is None and not self.field.zeros(flat):
+        if before is None and not self.field.counted_zeros(flat):
             return torch.zeros(0, dtype=torch.long)
         zero = flat == 0 if before is None else before & (flat == 0)
         return zero.nonzero().view(-1) if 8 * int(zero.count_nonzero()) < count else zero
