@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-SLAB = 3 << 15
+SLAB = 1 << 17
 """Elements of a slab for each thread: in float64 they fill half of a usual second-level cache."""
 
 
