@@ -135,14 +135,14 @@ class Field:
 
         For one thread, and never for what is handed on.
         """
-        known = self._rooms.setdefault(use, {})
-        if (found := known.get((dtype, *shape))) is not None:
+        known, key = self._rooms.setdefault(use, {}), (dtype, *shape)
+        if (found := known.get(key)) is not None:
             return found
         size = math.prod(shape) * dtype.itemsize
         if use not in self._memory or self._memory[use].numel() < size:
             self._memory[use] = torch.empty(size, dtype=torch.uint8)
             known.clear()
-        known[dtype, *shape] = seen = self._memory[use][:size].view(dtype).view(shape)
+        known[key] = seen = self._memory[use][:size].view(dtype).view(shape)
         return seen
 
     def wrap(self, x: Tensor) -> Tensor:
@@ -242,7 +242,7 @@ class Field:
         products: bool = False,
         factor: int = 1,
     ) -> Tensor:
-        """Sums of float64 residues, times the residue ``factor``, or of ``products`` of two: small enough for :meth:`wrap`."""
+        """Sums of float64 residues, times the residue ``factor``, or of ``products`` of two, for :meth:`wrap`."""
         many = math.prod(terms.shape[d] for d in dims) > TERMS
         sums = torch.sum(self.wrap(terms) if products and many else terms, dims, keepdim=keepdim)
         if factor == 1:

@@ -295,35 +295,7 @@ class Engine(TorchDispatchMode):
         if kwargs:
             kwargs = {k: v for k, v in _without_outs(func, kwargs).items() if k != "layout"}
             flat, spec = leaves((args, kwargs)), (args, kwargs)
-        infinite = far = False
-        unread = {id(x) for x in rule.unread(*args)} if rule.unread else set()
-        if unread:  # what else is the same tensor is read
-            unread = {n for n in unread if [id(x) for x in flat].count(n) == 1}
-        plain: list[Any] = []
-        tensors, degrees, choice = [], [], False
-        operands: dict[int, Tensor] = {}
-        for x in flat:
-            if not isinstance(x, Tensor):
-                if isinstance(x, float) and (x <= FAR_BELOW or x == torch.inf):
-                    infinite, far = infinite or x in (torch.inf, -torch.inf), True
-                plain.append(x)
-                continue
-            value = x
-            if self._is_value(x) and id(x) not in unread:
-                value = self.residues(
-                    x,
-                    canvas=not plain and name in WRITES,
-                    picked=name in PICKS,
-                    coarse=name in OF_BYTES,
-                )
-                infinite = infinite or self._last_infinite
-            if isinstance(x, Residue):
-                choice = choice or x.cell.choice
-                if not x.known:
-                    degrees.append(x.degree)
-            tensors.append(x)
-            plain.append(value)
-            operands[id(value)] = x
+        plain, self.operands, infinite, far = self._opened(rule, name, args, flat)
         if infinite and not rule.infinite:
             raise UndecidedError(
                 f"aten::{name} meets an infinite entry (a mask of -inf, or a constant below -9999) "
@@ -331,20 +303,21 @@ class Engine(TorchDispatchMode):
                 "softmax: apply the mask right before the softmax"
             )
         inner_args, inner_kwargs = rebuilt(spec, iter(plain))
-        degree = _degree(rule, degrees or [1])
+        tensors = [x for x in flat if isinstance(x, Tensor)]
+        symbols = [x for x in tensors if isinstance(x, Residue)]
+        degree = _degree(rule, [x.degree for x in symbols if not x.known] or [1])
         dtype = rule.gives or kwargs.get("dtype") or _result_dtype(func, args, kwargs, tensors)
         if self.backward and name == "mm":
             a, b = inner_args
             shape = torch.Size((a.shape[0], b.shape[1]))
             if worthwhile(shape.numel(), a.shape[1]):
                 return Factors(a, b, shape).pending(self.field, dtype, degree)
-        self.operands = operands
         self.infinite = infinite = infinite or (far and rule.infinite)
         self.name, self.choosing, self.power = name, False, 1
         whole = name == "_to_copy" and not claimed(plain[0]).is_floating_point
         result = self._ruled(func, rule, name, (inner_args, inner_kwargs), (args, kwargs))
         degree *= self.power
-        choice = choice or self.choosing
+        choice = self.choosing or any(x.cell.choice for x in symbols)
         owned = {_storage(x) for x in plain if isinstance(x, Tensor)}
 
         def wrap(t: Any) -> Any:
@@ -368,6 +341,34 @@ class Engine(TorchDispatchMode):
         if self.on_product is not None:
             self.on_product(name, args, wrapped)
         return wrapped
+
+    def _opened(
+        self, rule: Rule, name: str, args: tuple[Any, ...], flat: list[Any]
+    ) -> tuple[list[Any], dict[int, Tensor], bool, bool]:
+        """What the rule is given for each of ``flat``, :attr:`operands`, and whether an infinity or a mask is there."""
+        infinite = far = False
+        unread = {id(x) for x in rule.unread(*args)} if rule.unread else set()
+        if unread:  # what else is the same tensor is read
+            unread = {n for n in unread if [id(x) for x in flat].count(n) == 1}
+        plain: list[Any] = []
+        operands: dict[int, Tensor] = {}
+        for x in flat:
+            value = x
+            if not isinstance(x, Tensor):
+                if isinstance(x, float) and (x <= FAR_BELOW or x == torch.inf):
+                    infinite, far = infinite or x in (torch.inf, -torch.inf), True
+            else:
+                if self._is_value(x) and id(x) not in unread:
+                    value = self.residues(
+                        x,
+                        canvas=not plain and name in WRITES,
+                        picked=name in PICKS,
+                        coarse=name in OF_BYTES,
+                    )
+                    infinite = infinite or self._last_infinite
+                operands[id(value)] = x
+            plain.append(value)
+        return plain, operands, infinite, far
 
     def _ruled(self, func: Any, rule: Rule, name: str, inner: Any, given: Any) -> Any:
         """The rule's result. If it fails, either the model is at fault, and PyTorch says so itself, or the rule."""

@@ -23,6 +23,10 @@ MOST_TERMS = 64
 """Products of longer sums are computed at once, too: see :meth:`Outer.zeros`."""
 
 
+FEW = 16
+"""One entry in so many may look like 0 and be computed on its own."""
+
+
 class Outer(Promised):
     """``a`` (M, K) @ ``b`` (K, N) over ``field``."""
 
@@ -40,8 +44,10 @@ class Outer(Promised):
     def columns(self) -> int:
         return self.b.shape[1]
 
-    def zeros(self) -> Tensor:
+    def zeros(self) -> Tensor | None:
         """(row, column) of every entry that is 0 modulo p, found a band of rows at a time, in the cache.
+
+        None if there are so many that all entries are better computed.
 
         Entries of ``a @ b / p`` are whole numbers or at least ``1/p`` away from one. Their rounding error is at
         most ``K 2^-53 (K p / 2)``, below ``1 / 2p`` for ``K <= 64``. So, moved up by ``1 / 2p`` and by a whole
@@ -49,7 +55,7 @@ class Outer(Promised):
         below ``1 / p``: few enough candidates to be looked at exactly.
         """
         a, b = self.a.double().mul_(1.0 / self.field.p), self.b.double()
-        near, found = 1.0 / self.field.p, []
+        near, found, room = 1.0 / self.field.p, [], self.rows * self.columns // FEW
         up = a.shape[1] * self.field.p // 4 + 1 + near / 2
         a, b = torch.cat([a, a.new_ones(len(a), 1)], 1), torch.cat([b, b.new_full(b[:1].shape, up)])
         for row, band in bands(a, b):
@@ -57,6 +63,9 @@ class Outer(Promised):
             if len(rows):
                 line, column = (band[rows] < near).nonzero().unbind(1)
                 found.append(torch.stack([row + rows[line], column], 1))
+                room -= len(line)
+                if room < 0:
+                    return None
         if not found:
             return torch.zeros(0, 2, dtype=torch.long)
         candidates = torch.cat(found)

@@ -48,8 +48,11 @@ class Gradient:
         product = self._pending()
         if product is not None and before is None:
             cell, turned = product
-            row, column = cell.zeros().unbind(1)
-            return column * cell.rows + row if turned else row * cell.columns + column
+            zeros = cell.zeros()
+            if zeros is not None:
+                row, column = zeros.unbind(1)
+                return column * cell.rows + row if turned else row * cell.columns + column
+            product = None
         if product is not None and before is not None and before.dtype is torch.int64:
             cell, turned = product
             width = cell.rows if turned else cell.columns

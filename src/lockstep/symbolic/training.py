@@ -19,7 +19,7 @@ from ..field.arithmetic import FIRST, Field, draw_primes
 from ..field.blurred import Blurred
 from ..field.mixing import stable_key
 from .colours import Pattern, Step, initial
-from .gradients import Gradient, Rest, indices, whole
+from .gradients import Gradient, Rest, indices, mask, whole
 from .memory import WARM_UP
 from .optimizer import Plan
 from .passes import Example, Point, drawn, run_pass
@@ -153,9 +153,12 @@ class Training:
         """A first pass, and whether it settles the matter: nothing equal, and nothing zero but what rests for ever."""
         trace = Trace(self._fields[:1])
         # Chance zeros: one entry in a million. Other symbols at the same point clear them up.
-        # What products take in tells where ties lead: of no use here if there are none, and looked at again if there are.
+        # What products take in tells where ties lead: of no use where there are none, and a coarse look does not decide
+        # where there are.
         exact = not isinstance(f, Blurred)
-        first = self._pass(f, 0, start, details=exact, doubted=lambda one: self._doubted(trace, one))
+        first = self._pass(
+            f, 0, start, details=exact, doubted=lambda one: self._doubted(trace, one)
+        )
         trace.first, self._keeps = first, bool(first.kept)
         self._note_rest(trace, first.again)
         if suspicious or any(self._still_equal(group, first) for group in equal):
@@ -412,8 +415,9 @@ class Training:
 
         dark = unreached(frozen, shaken, choices)
         for name, left in dark.items():
-            still = left[torch.isin(left, trace.frozen(name))]
-            trace.seen[name] = without(trace.seen[name], still, trace.shapes[name])
+            shape = trace.shapes[name]
+            still = left[mask(trace.frozen(name), shape).view(-1)[left]]
+            trace.seen[name] = without(trace.seen[name], still, shape)
 
     def _shaken(
         self, trace: Trace, point: Point, look: int, choices: list[Tensor], straight: bool
