@@ -14,6 +14,7 @@ from lockstep.field.arithmetic import (
     FIRST,
     PRIMES,
     SHORTCUT,
+    HANDFUL,
     TERMS,
     Field,
     has_primitive_root_two,
@@ -245,6 +246,41 @@ def test_sums_are_exact_however_long() -> None:
         residue(100_000 * f.half, f.p),
         residue(-100_000 * f.half, f.p),
     ]
+
+
+@pytest.mark.parametrize("p", (FIRST, *PRIMES))
+@pytest.mark.parametrize("terms", [1, 2, HANDFUL - 1, HANDFUL, HANDFUL + 1])
+def test_sums_of_a_handful(p: int, terms: int) -> None:
+    """In float32 up to ``HANDFUL`` of the largest numbers, and odd ones among them."""
+    f = Field(p)
+    x = torch.full((terms, 3), float(f.half))
+    x[:, 1], x[::2, 2] = -f.half, f.half - 1
+    wanted = [residue(int(column.double().sum()), p) for column in x.t()]
+    assert f.sum(x, (0,)).tolist() == wanted
+    assert f.sum(x, (0,), True).shape == (1, 3)
+
+
+@pytest.mark.parametrize("count", [0, 5, 1 << 14, (1 << 14) + 1, 3 * CHUNK + 7])
+@pytest.mark.parametrize("step", [1, 2])
+def test_zeros_are_counted(count: int, step: int) -> None:
+    """Of -0.0 and 0.0 alike, chunk by chunk, whatever the strides."""
+    x = torch.ones(step * count)[::step]
+    x[::3], x[1::7] = 0.0, -0.0
+    assert Field(FIRST).counted_zeros(x) == sum(v == 0 for v in x.tolist())
+
+
+def test_memory_to_work_in() -> None:
+    """Two halves that share nothing; the same place as long as nothing larger was asked for."""
+    f = Field(FIRST)
+    one, other = f.work(5, torch.float64)
+    one.fill_(1.0)
+    other.fill_(2.0)
+    assert one.tolist() == [1.0] * 5
+    assert f.room((5,), torch.float64, "first").data_ptr() == one.data_ptr()
+    large = f.room((100, 2), torch.float32, "first").fill_(7.0)
+    again = f.room((5,), torch.float64, "first")
+    assert again.data_ptr() == large.data_ptr() != one.data_ptr()
+    assert one.tolist() == [1.0] * 5
 
 
 # -- pseudo-random functions ----------------------------------------------------------------------------

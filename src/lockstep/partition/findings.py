@@ -176,7 +176,7 @@ def of_unread(unread: Mapping[str, tuple[int, int]], silent: Sequence[str] = ())
             "LS009",
             name,
             f"the example never reaches {count} of {total} entries of {name}: nothing is said about them",
-            "use an example that reaches them (all token ids, all experts) if you want a verdict",
+            "use an example that reaches them (all token ids, all experts, larger images) if you want a verdict",
         )
         for name, (count, total) in unread.items()
     ]
