@@ -12,9 +12,9 @@ from torch import Tensor
 from lockstep.field.arithmetic import (
     CHUNK,
     FIRST,
+    HANDFUL,
     PRIMES,
     SHORTCUT,
-    HANDFUL,
     TERMS,
     Field,
     has_primitive_root_two,
