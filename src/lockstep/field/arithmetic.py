@@ -36,6 +36,9 @@ STORE = torch.float32
 CHUNK = 1 << 16
 """Elements that a thread works on at a time: two float64 buffers of this length stay in its cache."""
 
+MOST_THREADS = 64
+"""So that a count of a chunk's entries is exact in float32."""
+
 FEW = 1 << 14
 """Elements up to which memory is not worth being kept: Python takes longer than new memory does."""
 
@@ -424,7 +427,7 @@ def nonzero(x: Tensor, out: Tensor | None = None) -> Tensor:
 
 def chunk() -> int:
     """Elements worked on at a time, by all of PyTorch's threads."""
-    return CHUNK * torch.get_num_threads()
+    return CHUNK * min(torch.get_num_threads(), MOST_THREADS)
 
 
 def pieces(*flat: Tensor) -> Iterator[tuple[Tensor, ...]]:
