@@ -260,6 +260,17 @@ def test_sums_of_a_handful(p: int, terms: int) -> None:
     assert f.sum(x, (0,), True).shape == (1, 3)
 
 
+@pytest.mark.parametrize("p", (FIRST, *PRIMES))
+def test_wrap_in_float32_at_its_bounds(p: int) -> None:
+    """Next to every multiple of ``p`` and every half-way point up to ``HANDFUL (p + 1) / 2``."""
+    f, most = Field(p), HANDFUL * (p + 1) // 2
+    near = [k * p + d + s for k in range(-9, 10) for d in (0, f.half) for s in range(-3, 4)]
+    values = [v for v in (*near, most, -most) if abs(v) <= most]
+    x = torch.tensor(values, dtype=torch.float32)
+    assert x.tolist() == values
+    assert f.wrap(x).tolist() == [residue(v, p) for v in values]
+
+
 @pytest.mark.parametrize("count", [0, 5, 1 << 14, (1 << 14) + 1, 3 * CHUNK + 7])
 @pytest.mark.parametrize("step", [1, 2])
 def test_zeros_are_counted(count: int, step: int) -> None:

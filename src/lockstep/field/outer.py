@@ -23,7 +23,7 @@ MOST_TERMS = 64
 """Products of longer sums are computed at once, too: see :meth:`Outer.zeros`."""
 
 
-FEW = 16
+SCARCE = 16
 """One entry in so many may look like 0 and be computed on its own."""
 
 
@@ -55,7 +55,7 @@ class Outer(Promised):
         below ``1 / p``: few enough candidates to be looked at exactly.
         """
         a, b = self.a.double().mul_(1.0 / self.field.p), self.b.double()
-        near, found, room = 1.0 / self.field.p, [], self.rows * self.columns // FEW
+        near, found, room = 1.0 / self.field.p, [], self.rows * self.columns // SCARCE
         up = a.shape[1] * self.field.p // 4 + 1 + near / 2
         a, b = torch.cat([a, a.new_ones(len(a), 1)], 1), torch.cat([b, b.new_full(b[:1].shape, up)])
         for row, band in bands(a, b):
