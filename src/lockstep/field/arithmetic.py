@@ -237,20 +237,12 @@ class Field:
         return self.wrap(self.total(a.double() * b, dims, keepdim, products=True)).to(STORE)
 
     def total(
-        self,
-        terms: Tensor,
-        dims: tuple[int, ...],
-        keepdim: bool = True,
-        *,
-        products: bool = False,
-        factor: int = 1,
+        self, terms: Tensor, dims: tuple[int, ...], keepdim: bool = True, *, products: bool = False
     ) -> Tensor:
-        """Sums of float64 residues, times the residue ``factor``, or of ``products`` of two, for :meth:`wrap`."""
-        many = math.prod(terms.shape[d] for d in dims) > TERMS
-        sums = torch.sum(self.wrap(terms) if products and many else terms, dims, keepdim=keepdim)
-        if factor == 1:
-            return sums
-        return (self.wrap(sums) if many else sums).mul_(factor)
+        """Sums of float64 residues, or of ``products`` of two, small enough for :meth:`wrap`."""
+        if products and math.prod(terms.shape[d] for d in dims) > TERMS:
+            terms = self.wrap(terms)
+        return torch.sum(terms, dims, keepdim=keepdim)
 
     def matmul(self, a: Tensor, b: Tensor) -> Tensor:
         """``a @ b`` for 2-D or batched 3-D operands; inner sums longer than ``TERMS`` are split.

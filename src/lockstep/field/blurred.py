@@ -16,8 +16,10 @@ from .mixing import mix_quickly, operand
 MANY = 4096
 """Values among which some may be 0 by chance."""
 
-_SPARE, _ONE = operand(13), operand(1)
+_SPARE = operand(13)
 """Bits by which a mixture is shortened to a residue, of any prime above 2^19."""
+
+_ONE = operand(1)
 
 
 class Blurred(Field):

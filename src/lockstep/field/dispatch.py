@@ -140,7 +140,7 @@ class Engine(TorchDispatchMode):
             return complexes.LOOKS[name](*args)
         if self.track_reads:
             self._mark_reads(func, name, guests, args)
-        writes = op.inplace or (bool(op.outs) and bool(_outs(func, kwargs)))
+        writes = op.inplace or bool(_outs(func, kwargs))
         if name in MOVES and not writes:
             return self._move(func, flat, spec)
         rule = RULES.get(name)

@@ -52,8 +52,7 @@ class Gradient:
             if zeros is not None:
                 row, column = zeros.unbind(1)
                 return column * cell.rows + row if turned else row * cell.columns + column
-            product = None
-        if product is not None and before is not None and before.dtype is torch.int64:
+        elif product is not None and before is not None and before.dtype is torch.int64:
             cell, turned = product
             width = cell.rows if turned else cell.columns
             first, second = before // width, before % width

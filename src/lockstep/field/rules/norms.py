@@ -20,7 +20,7 @@ def statistics(f: Field, x: Tensor, dims: tuple[int, ...], eps: float) -> tuple[
     powered(2)
     share = f.quotient(max(1, count(x, dims)))
     wide = x.double()
-    mean = f.wrap(f.total(wide, dims, factor=share))
+    mean = f.wrap(f.wrap(f.total(wide, dims)).mul_(share))
     squares = f.wrap(f.total(wide.mul_(wide), dims, products=True)).mul_(share)
     spread = squares.addcmul_(mean, mean, value=-1).add_(f.scalar(eps))
     return mean.to(STORE), inverse_root(f, f.reduce(spread))
