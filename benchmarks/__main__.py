@@ -63,7 +63,7 @@ def against_step(title: str, model: nn.Module, x: Tensor) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = audit(model, x)
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (4 * parameters)
-    base, ours = alternately(lambda: step(model, x), lambda: audit(model, x))
+    base, ours = alternately(lambda: step(model, x), lambda: audit(model, x), rounds=21)
     ratio = statistics.median(ours) / statistics.median(base)
     table = Table(title=title)
     for column in (
